@@ -1,0 +1,1 @@
+"""Kernels of segblocks: functions on tensors, each with a PyTorch reference and a Triton version."""
