@@ -1,1 +1,30 @@
 """Kernels of segblocks: functions on tensors, each with a PyTorch reference and a Triton version."""
+
+from __future__ import annotations
+
+import torch
+
+from ._backend import Backends
+
+_BACKENDS: tuple[Backends, ...] = ()
+
+
+def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
+    """Say for each operation what ``backend="auto"`` takes on a device, and why.
+
+    Args:
+        device: where the tensors would live; nothing is allocated there.
+
+    Returns:
+        Operation name to (backend, reason).
+
+    Example:
+        >>> from segblocks_kernels import backend_report
+        >>> all(len(entry) == 2 for entry in backend_report("cpu").values())
+        True
+    """
+    device = torch.device(device)
+    return {backends.op: backends.explain(device) for backends in _BACKENDS}
+
+
+__all__ = ["backend_report"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 ENVIRONMENT_VARIABLE = "SEGBLOCKS_BACKEND"
 
 
+@cache
 def triton_missing() -> str | None:
     """Why Triton cannot be imported, or None when it can."""
     try:
@@ -49,3 +52,72 @@ def requested_backend(op: str, backend: str, choices: Sequence[str]) -> str:
     if backend not in choices:
         raise ValueError(f"{op}: {source} must be one of {', '.join(choices)}, got {backend!r}")
     return backend
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One implementation of an operation.
+
+    Args:
+        name: what ``backend=`` calls it.
+        unavailable: why it cannot run on a device, or None when it can.
+        auto: the device types on which ``auto`` considers it; None means every one.
+    """
+
+    name: str
+    unavailable: Callable[[torch.device], str | None]
+    auto: frozenset[str] | None = None
+
+
+# Interpreted Triton is for tests, so auto leaves the CPU to other candidates.
+TRITON = Candidate("triton", triton_unavailable, frozenset({"cuda"}))
+REFERENCE = Candidate("reference", lambda device: None)
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The implementations of one operation, in the order in which ``auto`` tries them.
+
+    The last candidate has to run everywhere.
+
+    Args:
+        op: the public function.
+        candidates: fastest first.
+    """
+
+    op: str
+    candidates: tuple[Candidate, ...] = (TRITON, REFERENCE)
+
+    def request(self, backend: str) -> str:
+        """Settle argument against environment; ``auto`` stays open for ``resolve``."""
+        names = [candidate.name for candidate in self.candidates]
+        return requested_backend(self.op, backend, ("auto", *names))
+
+    def explain(self, device: torch.device) -> tuple[str, str]:
+        """What ``auto`` takes on ``device``, and why nothing faster."""
+        passed_over = []
+        for candidate in self.candidates:
+            if candidate.auto is not None and device.type not in candidate.auto:
+                continue
+            reason = candidate.unavailable(device)
+            if reason is None:
+                passed_over.append(f"{candidate.name} is the fastest that runs on {device.type}")
+                return candidate.name, "; ".join(passed_over)
+            passed_over.append(f"no {candidate.name}: {reason}")
+        raise AssertionError(f"{self.op}: no candidate runs on {device}")
+
+    def resolve(self, backend: str, device: torch.device) -> str:
+        """The candidate to run on ``device`` for a settled request.
+
+        Raises:
+            ValueError: ``backend`` is explicit and cannot run on ``device``.
+        """
+        if backend == "auto":
+            return self.explain(device)[0]
+        candidate = next(c for c in self.candidates if c.name == backend)
+        reason = candidate.unavailable(device)
+        if reason is not None:
+            raise ValueError(
+                f"{self.op}: backend {backend!r} cannot run on device {device.type!r}: {reason}"
+            )
+        return backend
