@@ -1,0 +1,235 @@
+"""One reader for every kind of video: files, folders, arrays, iterators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import torch
+
+from segblocks.inference.decode import VideoDecoder
+from segblocks.inference.images import (
+    IMAGE_SUFFIXES,
+    list_images,
+    read_images,
+    to_frame,
+)
+
+VideoSource: TypeAlias = (
+    "str | PathLike[str] | np.ndarray | torch.Tensor | Iterable[Any] | VideoReader"
+)
+
+
+class VideoReader:
+    """Give out the frames of a video once, in order, each decoded when it is asked for.
+
+    Made by `open_video`. Every frame has the size of the first. What holds a file open lets go of
+    it at the end, on `close`, at the end of a ``with`` block, and when the reader is collected.
+
+    Args:
+        frames: iterator of whatever `to_frame` takes.
+        name: what errors and results call the video.
+        fps: frames per second, None where unknown.
+        num_frames: their number, None where unknown.
+        reopen: makes a fresh reader of the same video, or says why there can be none.
+        close: releases what ``frames`` holds.
+    """
+
+    def __init__(
+        self,
+        frames: Iterator[Any],
+        *,
+        name: str,
+        fps: float | None = None,
+        num_frames: int | None = None,
+        reopen: Callable[[], VideoReader] | str,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.fps = fps
+        self.num_frames = num_frames
+        self._frames: Iterator[Any] | None = frames
+        self._reopen = reopen
+        self._close = close
+        self._size: tuple[int, int] | None = None
+        self._count = 0
+
+    def __iter__(self) -> Self:
+        if self._frames is None:
+            raise ValueError(f"{self.name}: this reader is used up; reopen() gives a fresh one")
+        return self
+
+    def __next__(self) -> np.ndarray:
+        if self._frames is None:
+            raise StopIteration
+        try:
+            frame = self._checked(next(self._frames))
+        except StopIteration:
+            self.close()
+            if self._count == 0:
+                raise ValueError(f"{self.name}: the video has no frames") from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self._count += 1
+        return frame
+
+    @property
+    def can_reopen(self) -> bool:
+        """Whether `reopen` works."""
+        return not isinstance(self._reopen, str)
+
+    def reopen(self) -> VideoReader:
+        """Open the same video again, from its first frame.
+
+        Returns:
+            A fresh reader; this one keeps its place.
+
+        Raises:
+            ValueError: the frames came from an iterator, which can be read only once.
+        """
+        if isinstance(self._reopen, str):
+            raise ValueError(f"{self.name}: cannot be read twice: {self._reopen}")
+        return self._reopen()
+
+    def close(self) -> None:
+        """Release the file; further iteration ends at once. May be called again."""
+        self._frames = None
+        if self._close is not None:
+            self._close()
+            self._close = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _checked(self, value: Any) -> np.ndarray:
+        where = f"{self.name}, frame {self._count}"
+        frame = to_frame(value, where)
+        size = (frame.shape[0], frame.shape[1])
+        if self._size is None:
+            self._size = size
+        elif size != self._size:
+            first = f"{self._size[1]}x{self._size[0]}"
+            raise ValueError(
+                f"{where}: is {size[1]}x{size[0]} pixels, the frames before are {first}; "
+                "all frames of a video must have one size"
+            )
+        return frame
+
+
+def open_video(source: VideoSource, *, fps: float | None = None) -> VideoReader:
+    """Open a video of any kind for reading it frame by frame.
+
+    Args:
+        source: path of a video file (needs the ``video`` extra), of an image file or of a folder of
+            images (natural order: frame2 before frame10; EXIF orientation applied); array or
+            tensor (T, H, W, 3) or tensor (T, 3, H, W), uint8; or any iterable or iterator of
+            frames, each (H, W, 3) uint8, a tensor (3, H, W), a PIL image or an image path.
+            Always RGB. A reader is returned as it is.
+        fps: frames per second, over what the file states. Folders, arrays and iterators state none.
+
+    Returns:
+        A reader that has read no frame yet.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: a video file without PyAV.
+        TypeError: ``source`` is none of these.
+        ValueError: unreadable or cut-off file, empty folder, array of another shape or dtype, fps
+            not positive. A bad frame in the middle raises when it is reached.
+
+    Example:
+        >>> import numpy as np
+        >>> [frame.shape for frame in open_video(np.zeros((2, 4, 6, 3), np.uint8))]
+        [(4, 6, 3), (4, 6, 3)]
+    """
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"open_video: fps must be positive and finite, got {fps}")
+    if isinstance(source, VideoReader):
+        source.fps = fps if fps is not None else source.fps
+        return source
+    if isinstance(source, str | PathLike):
+        return _open_path(Path(source), fps)
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return _open_array(source, fps)
+    return _open_iterable(source, fps)
+
+
+def _open_path(path: Path, fps: float | None) -> VideoReader:
+    def reopen() -> VideoReader:
+        return _open_path(path, fps)
+
+    if path.is_dir() or (path.exists() and path.suffix.lower() in IMAGE_SUFFIXES):
+        paths = list_images(path) if path.is_dir() else [path]
+        return VideoReader(
+            read_images(paths), name=str(path), fps=fps, num_frames=len(paths), reopen=reopen
+        )
+    decoder = VideoDecoder(path)
+    return VideoReader(
+        decoder.frames(),
+        name=str(path),
+        fps=fps if fps is not None else decoder.fps,
+        num_frames=decoder.num_frames,
+        reopen=reopen,
+        close=decoder.close,
+    )
+
+
+def _open_array(video: np.ndarray | torch.Tensor, fps: float | None) -> VideoReader:
+    shape = tuple(video.shape)
+    channels_first = isinstance(video, torch.Tensor) and shape[1:2] == (3,) and shape[3:] != (3,)
+    if len(shape) != 4 or not (shape[3] == 3 or channels_first):
+        hint = "; a single frame is video[None]" if len(shape) == 3 and shape[2] == 3 else ""
+        raise ValueError(f"video array: expected shape (T, H, W, 3), got {shape}{hint}")
+    if str(video.dtype).removeprefix("torch.") != "uint8":
+        raise ValueError(f"video array: expected uint8 values 0..255, got {video.dtype}")
+    if shape[0] == 0:
+        raise ValueError(f"video array: has no frames, got shape {shape}")
+    return VideoReader(
+        iter(video),
+        name="video array",
+        fps=fps,
+        num_frames=shape[0],
+        reopen=lambda: _open_array(video, fps),
+    )
+
+
+def _open_iterable(frames: Any, fps: float | None) -> VideoReader:
+    if isinstance(frames, dict | bytes) or not isinstance(frames, Iterable):
+        raise TypeError(
+            "open_video: source must be a path, an array or tensor (T, H, W, 3), or an iterable "
+            f"of frames, got {type(frames).__name__}"
+        )
+    iterator = iter(frames)
+    one_shot = iterator is frames
+    return VideoReader(
+        map(_own, iterator),
+        name="frames",
+        fps=fps,
+        num_frames=len(frames) if hasattr(frames, "__len__") else None,  # pyright: ignore
+        reopen="it is an iterator, whose frames are gone once they are read; pass a list, a file "
+        "or a folder instead"
+        if one_shot
+        else lambda: _open_iterable(frames, fps),
+    )
+
+
+def _own(frame: Any) -> Any:
+    # Cameras like to fill one buffer again and again, while clips hold several frames.
+    if isinstance(frame, np.ndarray):
+        return frame.copy()
+    return frame.clone() if isinstance(frame, torch.Tensor) else frame
