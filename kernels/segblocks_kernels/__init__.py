@@ -1,12 +1,14 @@
-"""Kernels of segblocks: functions on tensors, each with a PyTorch reference and a Triton version."""
+"""Kernels of segblocks: functions on tensors, each a PyTorch reference with faster versions."""
 
 from __future__ import annotations
 
 import torch
 
 from ._backend import Backends
+from .ms_deform_attn import ms_deform_attn
+from .ms_deform_attn.op import BACKENDS as _MS_DEFORM_ATTN
 
-_BACKENDS: tuple[Backends, ...] = ()
+_BACKENDS: tuple[Backends, ...] = (_MS_DEFORM_ATTN,)
 
 
 def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
@@ -27,4 +29,4 @@ def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
     return {backends.op: backends.explain(device) for backends in _BACKENDS}
 
 
-__all__ = ["backend_report"]
+__all__ = ["backend_report", "ms_deform_attn"]

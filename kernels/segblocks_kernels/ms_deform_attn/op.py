@@ -1,0 +1,148 @@
+"""The PyTorch operators: forward and backward, each opaque to compilers and differentiable once.
+
+No autocast rule is registered: the inputs may have different types, the output has the type of
+``value``, and coordinates and sums are at least float32 in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._backend import REFERENCE, TRITON, Backends, Candidate
+from .cpp import backward_cpp, cpp_unavailable, forward_cpp
+from .reference import ms_deform_attn_backward_reference, ms_deform_attn_reference
+
+BACKENDS = Backends(
+    "ms_deform_attn", (TRITON, Candidate("cpp", cpp_unavailable, frozenset({"cpu"})), REFERENCE)
+)
+
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def _pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+# The backend is settled here and not by the caller, so that an exported program with "auto"
+# takes what is best where it runs.
+@torch.library.custom_op(
+    "segblocks::ms_deform_attn",
+    mutates_args=(),
+    schema="(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, "
+    "Tensor attention_weights, str backend) -> Tensor",
+)
+def forward_op(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    backend: str,
+) -> Tensor:
+    inputs = value, _pairs(spatial_shapes), sampling_locations, attention_weights
+    chosen = BACKENDS.resolve(backend, value.device)
+    if chosen == "triton":
+        from . import triton_forward
+
+        return triton_forward.forward_triton(*inputs)
+    if chosen == "cpp":
+        return forward_cpp(*inputs)
+    return ms_deform_attn_reference(*inputs)
+
+
+@forward_op.register_fake
+def _(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    backend: str,
+) -> Tensor:
+    batch, _, heads, dim = value.shape
+    return value.new_empty((batch, sampling_locations.shape[1], heads * dim))
+
+
+def _backward(
+    backend: str, inputs: tuple[Any, ...], needs: tuple[bool, bool, bool], device: torch.device
+) -> _Gradients:
+    chosen = BACKENDS.resolve(backend, device)
+    if chosen == "triton":
+        from . import triton_backward
+
+        return triton_backward.backward_triton(*inputs, needs)
+    if chosen == "cpp":
+        return backward_cpp(*inputs, needs)
+    return ms_deform_attn_backward_reference(*inputs, needs)
+
+
+@torch.library.custom_op(
+    "segblocks::ms_deform_attn_backward",
+    mutates_args=(),
+    schema="(Tensor grad_out, Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, "
+    "Tensor attention_weights, bool[] needs, str backend) -> (Tensor, Tensor, Tensor)",
+)
+def backward_op(
+    grad_out: Tensor,
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    needs: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = grad_out, value, _pairs(spatial_shapes), sampling_locations, attention_weights
+    of_value, of_locations, of_weights = _backward(
+        backend, inputs, (needs[0], needs[1], needs[2]), value.device
+    )
+    # An operator cannot return None: an unneeded gradient is an empty tensor.
+    return (
+        value.new_empty(0) if of_value is None else of_value,
+        sampling_locations.new_empty(0) if of_locations is None else of_locations,
+        attention_weights.new_empty(0) if of_weights is None else of_weights,
+    )
+
+
+@backward_op.register_fake
+def _(
+    grad_out: Tensor,
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    needs: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = value, sampling_locations, attention_weights
+    grads = [t.new_empty(t.shape if needed else 0) for t, needed in zip(inputs, needs, strict=True)]
+    return grads[0], grads[1], grads[2]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, spatial_shapes, sampling_locations, attention_weights, backend = inputs
+    ctx.save_for_backward(value, sampling_locations, attention_weights)
+    ctx.spatial_shapes = spatial_shapes
+    ctx.backend = backend
+
+
+def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    value, sampling_locations, attention_weights = ctx.saved_tensors
+    needs = [ctx.needs_input_grad[i] for i in (0, 2, 3)]
+    grads = backward_op(
+        grad_out,
+        value,
+        ctx.spatial_shapes,
+        sampling_locations,
+        attention_weights,
+        needs,
+        ctx.backend,
+    )
+    of_value, of_locations, of_weights = (
+        grad if needed else None for grad, needed in zip(grads, needs, strict=True)
+    )
+    return of_value, None, of_locations, of_weights, None
+
+
+forward_op.register_autograd(_differentiate, setup_context=_setup_context)
