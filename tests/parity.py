@@ -105,7 +105,7 @@ def clip(case: Mapping[str, Any]) -> Tensor:
 
 
 def normalised_clip(network: str, case: Mapping[str, Any]) -> Tensor:
-    """The input of a case as the backbone takes it: (1, T, 3, H, W), padded with 128, normalised."""
+    """What the backbone gets in a case: (1, T, 3, H, W), padded with 128, normalised."""
     about, meta = case["clip"], golden(network)["meta"]
     frames = clip(case).permute(0, 3, 1, 2).float()
     pad = (0, about["padded_width"] - about["width"], 0, about["padded_height"] - about["height"])

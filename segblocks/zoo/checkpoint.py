@@ -1,0 +1,268 @@
+"""Reading and writing checkpoint files without running anything that they hold."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import io
+import os
+import pickle
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+CONTAINERS = ("model", "state_dict")
+"""Keys under which training code keeps the state dict, in the order they are looked for."""
+
+# Whatever unpickling random bytes may end in.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    zipfile.BadZipFile,
+)
+_TORCH_LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, is unsafe, or does not fit the model."""
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the state dict of a checkpoint file on the CPU.
+
+    Files of safetensors, of ``torch.save`` (zip and legacy) and plain pickles of arrays as
+    detectron2 writes them. Only tensors, arrays and containers are ever built: a file that names
+    anything else is refused before it can run.
+
+    Args:
+        path: File ending in .safetensors, .pth, .pt, .pkl or .bin. In a training checkpoint the
+            state dict under ``model`` or ``state_dict`` is taken.
+
+    Returns:
+        Name to tensor.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged, holds code, or holds no state dict.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/w.pth"
+        >>> torch.save({"model": {"weight": torch.ones(2)}, "iteration": 7}, path)
+        >>> load_checkpoint(path)
+        {'weight': tensor([1., 1.])}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load_checkpoint: no such file: {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
+    return _unwrap(_read_pickled(path), path)
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Compute the SHA-256 of a file as hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 digits.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_finite(state_dict: Mapping[str, Tensor]) -> None:
+    """Raise where a state dict holds NaN or infinite values.
+
+    Args:
+        state_dict: Name to tensor.
+
+    Raises:
+        CheckpointError: Names the tensors concerned.
+    """
+    bad = [
+        name
+        for name, value in state_dict.items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if bad:
+        shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+        raise CheckpointError(f"{len(bad)} tensors hold NaN or infinite values: {shown}")
+
+
+def save_safetensors(
+    state_dict: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write tensors to a safetensors file that appears complete or not at all.
+
+    Args:
+        state_dict: Name to tensor. Tensors that share memory are written once each.
+        path: The file; its folder must exist.
+        metadata: Text stored in the header.
+    """
+    path = Path(path)
+    # A copy for each name: safetensors refuses tensors that share storage.
+    tensors = {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in state_dict.items()
+    }
+
+    def write(temporary: str) -> None:
+        save_file(tensors, temporary, metadata={"format": "pt", **(metadata or {})})
+
+    write_atomically(path, write)
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it.
+
+    Args:
+        path: The file to be; an existing one is replaced.
+        write: Called with the temporary name.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _read_pickled(path: Path) -> Any:
+    with open(path, "rb") as file:
+        start = file.read(len(_TORCH_LEGACY_START))
+    from_torch = start.startswith(b"PK") or start == _TORCH_LEGACY_START
+    try:
+        if not from_torch:
+            return _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        if start.startswith(b"PK"):
+            _refuse_unsafe_globals(path)
+        with torch.serialization.safe_globals(_torch_safe_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found:
+            raise _code_error(path, [found[1]]) from error
+        # What torch says before its marker advises to switch the protection off.
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        raise CheckpointError(f"{path}: damaged, cut short or no checkpoint: {reason}") from error
+
+
+def _refuse_unsafe_globals(path: Path) -> None:
+    with torch.serialization.safe_globals(_torch_safe_globals()):
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if unsafe:
+        raise _code_error(path, unsafe)
+
+
+def _code_error(path: Path, names: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: refused, because it holds {', '.join(sorted(names))} besides tensors and plain "
+        "containers; nothing of it was run. If you trust the file, load it with the code that "
+        "wrote it and save its state dict alone."
+    )
+
+
+def _numpy_globals() -> dict[str, Any]:
+    """What NumPy arrays and scalars are pickled as, under the names of NumPy 1 and 2."""
+    core = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
+    names: dict[str, Any] = {"numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray}
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        names[f"{module}.scalar"] = core.scalar
+        names[f"{module}._reconstruct"] = core._reconstruct
+    for module in ("numpy.core.numeric", "numpy._core.numeric"):  # arrays of pickle protocol 5
+        names[f"{module}._frombuffer"] = np._core.numeric._frombuffer  # pyright: ignore[reportAttributeAccessIssue]
+    return names
+
+
+def _container_globals() -> dict[str, Any]:
+    kinds = (collections.OrderedDict, collections.defaultdict, collections.Counter)
+    names: dict[str, Any] = {f"collections.{kind.__name__}": kind for kind in kinds}
+    for module in ("builtins", "__builtin__"):
+        names |= {f"{module}.{kind.__name__}": kind for kind in (list, dict, set, int, float)}
+    # Protocol 2 pickles bytes as text that this function encodes.
+    names["_codecs.encode"] = _latin1
+    return names
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _torch_safe_globals() -> list[Any]:
+    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFD"}
+    named = _numpy_globals() | _container_globals()
+    return [*dtypes, *((value, name) for name, value in named.items())]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds arrays and containers; a plain pickle names its classes, and these are all."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")
+        self._allowed = _numpy_globals() | _container_globals()
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full not in self._allowed:
+            raise pickle.UnpicklingError(f"GLOBAL {full} is not allowed")
+        return self._allowed[full]
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: expected a dict of tensors, got {type(content).__name__}")
+    for key in CONTAINERS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    state = {name: _as_tensor(value) for name, value in content.items()}
+    odd = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if odd or not state:
+        shown = ", ".join(odd[:10]) or "nothing"
+        raise CheckpointError(
+            f"{path}: no state dict at the top or under {' or '.join(CONTAINERS)}; "
+            f"entries that are no tensors: {shown}"
+        )
+    return state
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "?biuf":
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    return value
