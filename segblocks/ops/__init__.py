@@ -4,4 +4,17 @@ from __future__ import annotations
 
 from segblocks_kernels import backend_report, ms_deform_attn
 
-__all__ = ["backend_report", "ms_deform_attn"]
+from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
+from segblocks.ops.mask_iou import mask_iou
+from segblocks.ops.mask_pool import mask_pool
+from segblocks.ops.rle import RLE
+
+__all__ = [
+    "RLE",
+    "backend_report",
+    "label_map_from_masks",
+    "mask_iou",
+    "mask_pool",
+    "masks_from_label_map",
+    "ms_deform_attn",
+]
