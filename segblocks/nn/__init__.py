@@ -1,0 +1,80 @@
+"""Modules that take and return tensors, one concept a file."""
+
+from segblocks.nn.attention import MultiheadAttention
+from segblocks.nn.backbone import TimmBackbone
+from segblocks.nn.clip_output import ClipOutput, Prediction, mask_logits
+from segblocks.nn.decoder import (
+    Decoder,
+    DecoderContext,
+    DecoderOutput,
+    DecoderStep,
+    Level,
+    Memory,
+)
+from segblocks.nn.decoder_steps import (
+    FeedForward,
+    MaskedCrossAttention,
+    MemoryCrossAttention,
+    Predict,
+    SelfAttention,
+)
+from segblocks.nn.deformable_attention import (
+    DeformableAttention,
+    DeformableEncoderLayer,
+    pixel_centres,
+)
+from segblocks.nn.heads import (
+    ClassHead,
+    ClassLogits,
+    GroupMaskEmbedding,
+    LinearClassHead,
+    MaskEmbedding,
+    MaskHead,
+    QueryClassHead,
+)
+from segblocks.nn.mlp import FeedForwardBlock, mlp
+from segblocks.nn.object_encoder import EncodedObjects, ObjectEncoder
+from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d
+from segblocks.nn.queries import Queries, concatenate
+from segblocks.nn.temporal_attention import TemporalAttentionLayer
+from segblocks.nn.temporal_neck import TemporalNeck
+
+__all__ = [
+    "ClassHead",
+    "ClassLogits",
+    "ClipOutput",
+    "Decoder",
+    "DecoderContext",
+    "DecoderOutput",
+    "DecoderStep",
+    "DeformableAttention",
+    "DeformableEncoderLayer",
+    "EncodedObjects",
+    "FeedForward",
+    "FeedForwardBlock",
+    "GroupMaskEmbedding",
+    "Level",
+    "LinearClassHead",
+    "MaskEmbedding",
+    "MaskHead",
+    "MaskedCrossAttention",
+    "Memory",
+    "MemoryCrossAttention",
+    "MultiheadAttention",
+    "ObjectEncoder",
+    "Predict",
+    "Prediction",
+    "Queries",
+    "QueryClassHead",
+    "SelfAttention",
+    "TemporalAttentionLayer",
+    "TemporalNeck",
+    "TimmBackbone",
+    "concatenate",
+    "mask_logits",
+    "mlp",
+    "pixel_centres",
+    "sine_code",
+    "sine_position_2d",
+    "sine_position_3d",
+]

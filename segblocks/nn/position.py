@@ -1,0 +1,128 @@
+"""Sinusoidal positions of pixels and frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+TEMPERATURE = 10000.0
+EPSILON = 1e-6
+
+
+def sine_code(position: Tensor, num_features: int) -> Tensor:
+    """Encode positions by interleaved sines and cosines.
+
+    Feature i is ``sin(p / f)`` for even i and ``cos(p / f)`` for odd i, with
+    ``f = 10000 ** (2 * floor(i / 2) / num_features)`` (as DETR and its descendants).
+
+    Args:
+        position: any shape (...).
+        num_features: even.
+
+    Returns:
+        (..., num_features), the dtype of ``position``.
+
+    Example:
+        >>> sine_code(torch.tensor([0.0, 1.0]), 4)[0]
+        tensor([0., 1., 0., 1.])
+    """
+    if num_features % 2:
+        raise ValueError(f"sine_code: num_features must be even, got {num_features}")
+    index = torch.arange(num_features, dtype=position.dtype, device=position.device)
+    frequency = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / num_features)
+    angle = position[..., None] / frequency
+    return torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), dim=-1).flatten(-2)
+
+
+def _axis(length: int, normalize: bool, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    ordinal = torch.arange(1, length + 1, device=device, dtype=dtype)
+    return ordinal / (length + EPSILON) * (2 * math.pi) if normalize else ordinal
+
+
+def sine_position_2d(
+    height: int,
+    width: int,
+    embed_dim: int,
+    *,
+    normalize: bool = True,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Encode the pixels of a grid: one half of the channels for y, the other for x.
+
+    Args:
+        height: rows.
+        width: columns.
+        embed_dim: channels, a multiple of 4.
+        normalize: positions run to 2 pi over the grid (Mask2Former, TarViS' neck); otherwise they
+            are 1-based pixel coordinates (TarViS' object encoder).
+        device: of the result.
+        dtype: of the result; positions in half precision are too coarse.
+
+    Returns:
+        (height, width, embed_dim).
+
+    Example:
+        >>> sine_position_2d(4, 6, 32).shape
+        torch.Size([4, 6, 32])
+    """
+    y = sine_code(_axis(height, normalize, device, dtype), embed_dim // 2)
+    x = sine_code(_axis(width, normalize, device, dtype), embed_dim // 2)
+    y = y[:, None].expand(height, width, -1)
+    x = x[None, :].expand(height, width, -1)
+    return torch.cat((y, x), dim=-1)
+
+
+def sine_position_3d(
+    frames: int,
+    height: int,
+    width: int,
+    embed_dim: int,
+    *,
+    frame_indices: Sequence[int] | Tensor | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Encode the pixels of a clip: the code of the frame is added to that of the pixel.
+
+    Args:
+        frames: T.
+        height: rows.
+        width: columns.
+        embed_dim: channels, a multiple of 4.
+        frame_indices: None places frame t at (t + 1) / T of a turn (Mask2Former-VIS, TarViS);
+            T absolute indices place it at index / 128 turns (UniVS).
+        device: of the result.
+        dtype: of the result.
+
+    Returns:
+        (T, height, width, embed_dim).
+
+    Raises:
+        ValueError: the number of ``frame_indices`` is not T.
+
+    Example:
+        >>> sine_position_3d(3, 4, 6, 32).shape
+        torch.Size([3, 4, 6, 32])
+    """
+    plane = sine_position_2d(height, width, embed_dim, device=device, dtype=dtype)
+    time = _time_axis(frames, frame_indices, device, dtype)
+    return plane + sine_code(time, embed_dim)[:, None, None]
+
+
+def _time_axis(
+    frames: int,
+    frame_indices: Sequence[int] | Tensor | None,
+    device: torch.device | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    if frame_indices is None:
+        return _axis(frames, True, device, dtype)
+    if len(frame_indices) != frames:
+        raise ValueError(
+            f"sine_position_3d: frame_indices must name {frames} frames, got {len(frame_indices)}"
+        )
+    return torch.as_tensor(frame_indices, device=device, dtype=dtype) / 128 * (2 * math.pi)

@@ -1,0 +1,64 @@
+"""What a TarViS model is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FINETUNE_VOCABULARIES = ("cityscapes_vps", "kitti_step", "ovis", "vipseg", "youtube_vis_2021")
+PRETRAIN_VOCABULARIES = ("ade20k", "cityscapes", "coco_panoptic", "mapillary")
+
+
+@dataclass(frozen=True)
+class TarViSConfig:
+    """The numbers of a TarViS model; defaults are those of the released ResNet-50 checkpoints.
+
+    Args:
+        backbone: a name that :class:`~segblocks.nn.TimmBackbone` knows.
+        vocabularies: each has one semantic query a class, in this order. The released checkpoints
+            come with ``FINETUNE_VOCABULARIES`` (228 queries) or ``PRETRAIN_VOCABULARIES`` (382).
+        embed_dim: C.
+        num_heads: M, everywhere.
+        neck_layers: pairs of deformable and temporal layers.
+        neck_hidden_dim: of the neck's feed-forward blocks.
+        num_points: points that deformable attention samples a level.
+        cells: side of a temporal cell at strides 32, 16 and 8, in pixels of that level; None
+            leaves a level out (the paper's text leaves out stride 8, the official code does not),
+            no cells at all switch temporal attention off.
+        decoder_layers: rounds of cross-attention, self-attention and feed-forward.
+        decoder_hidden_dim: of the decoder's feed-forward blocks.
+        encoder_layers: refinements of the object encoder.
+        encoder_hidden_dim: of its feed-forward blocks.
+        background_grid: rows and columns of the object encoder's background queries.
+        num_instance_queries: at most so many objects a clip in VIS and VPS.
+        queries_per_object: of a mask object, in training and at inference (paper: 4; the official
+            code doubles it at inference).
+        max_points: pixels that a query of the object encoder keeps, in training and at inference;
+            None keeps all, which costs little here. Official: 2048 and 16384, at random.
+        drop_path: of a Swin backbone in training.
+        size_multiple: frames are padded at the right and the lower border to multiples of it.
+        padding_value: of padded pixels, on the scale of 0..255, before normalisation.
+        pixel_mean: RGB, 0..255.
+        pixel_std: RGB, 0..255.
+    """
+
+    backbone: str = "resnet50"
+    vocabularies: tuple[str, ...] = FINETUNE_VOCABULARIES
+    embed_dim: int = 256
+    num_heads: int = 8
+    neck_layers: int = 6
+    neck_hidden_dim: int = 1024
+    num_points: int = 4
+    cells: tuple[int | None, ...] = (2, 4, 8)
+    decoder_layers: int = 9
+    decoder_hidden_dim: int = 2048
+    encoder_layers: int = 4
+    encoder_hidden_dim: int = 2048
+    background_grid: tuple[int, int] = (4, 4)
+    num_instance_queries: int = 128
+    queries_per_object: tuple[int, int] = (4, 8)
+    max_points: tuple[int | None, int | None] = (2048, None)
+    drop_path: float = 0.3
+    size_multiple: int = 64
+    padding_value: float = 128.0
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)

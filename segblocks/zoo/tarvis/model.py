@@ -1,0 +1,259 @@
+"""TarViS: one network for video instance, panoptic, object and point-guided segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segblocks.nn import (
+    ClipOutput,
+    Decoder,
+    FeedForward,
+    GroupMaskEmbedding,
+    MaskedCrossAttention,
+    ObjectEncoder,
+    Predict,
+    Queries,
+    QueryClassHead,
+    SelfAttention,
+    TemporalNeck,
+    TimmBackbone,
+    concatenate,
+    mlp,
+)
+from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
+from segblocks.zoo.hub import PretrainedModel
+from segblocks.zoo.tarvis.config import TarViSConfig
+from segblocks.zoo.tarvis.hinted import HintedObjects, gather_hints
+from segblocks.zoo.tarvis.policy import TarViSPolicy
+from segblocks.zoo.tarvis.queries import GROUPS, TarViSQueries
+
+STRIDES = (32, 16, 8)
+MASK_STRIDE = 4
+# "free" is trained by nothing and read by nothing; it travels with the official checkpoints.
+MASK_HEADS = (*GROUPS, "free")
+
+
+class TarViS(nn.Module, PretrainedModel):
+    """TarViS (Athar et al., CVPR 2023), after the official code where it differs from the paper.
+
+    A task is a set of queries: instance, background and semantic queries for VIS and VPS, queries
+    encoded from masks and points for VOS and PET; several tasks join their sets in one pass.
+
+    Args:
+        config: the numbers; the default is ``tarvis_resnet50``.
+
+    Example:
+        >>> from segblocks.tasks import VIS
+        >>> config = TarViSConfig(neck_layers=1, decoder_layers=3, encoder_layers=1,
+        ...                       neck_hidden_dim=64, decoder_hidden_dim=64)
+        >>> model = TarViS(config).eval()
+        >>> frames = torch.zeros(1, 2, 3, 60, 100, dtype=torch.uint8)
+        >>> output = model(frames, VIS("ovis"))
+        >>> output.mask_logits.shape, output.class_logits.shape
+        (torch.Size([1, 154, 2, 16, 32]), torch.Size([1, 128, 26]))
+    """
+
+    tasks = ("vis", "vps", "vos", "pet")
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: TarViSConfig | None = None) -> None:
+        super().__init__()
+        config = config or TarViSConfig()
+        self.config = config
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean))
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std))
+        self.backbone = TimmBackbone(config.backbone, **_backbone_options(config))
+        self.neck = TemporalNeck(
+            self.backbone.channels,
+            config.embed_dim,
+            strides=STRIDES,
+            mask_stride=MASK_STRIDE,
+            num_layers=config.neck_layers,
+            num_heads=config.num_heads,
+            num_points=config.num_points,
+            hidden_dim=config.neck_hidden_dim,
+            cells={s: c for s, c in zip(STRIDES, config.cells, strict=False) if c is not None},
+        )
+        self.queries = TarViSQueries(
+            config.embed_dim,
+            num_instances=config.num_instance_queries,
+            vocabularies=config.vocabularies,
+        )
+        self.object_encoder = ObjectEncoder(
+            config.embed_dim,
+            config.num_heads,
+            num_layers=config.encoder_layers,
+            hidden_dim=config.encoder_hidden_dim,
+            strides=(*STRIDES, MASK_STRIDE),
+            grid=config.background_grid,
+        )
+        self.decoder = Decoder(_decoder_steps(config), config.embed_dim, strides=STRIDES)
+
+    def extract(self, frames: Tensor) -> dict[int, Tensor]:
+        """Normalise, pad and run the backbone, a frame at a time as far as results go.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float.
+
+        Returns:
+            stride -> (B, T, C_s, H' / s, W' / s), H' and W' being the padded size.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if frames.dim() != 5 or frames.shape[2] != 3:
+            raise ValueError(
+                f"TarViS: frames must have shape (B, T, 3, H, W), got {tuple(frames.shape)}"
+            )
+        multiple = self.config.size_multiple
+        padding = (0, -frames.shape[-1] % multiple, 0, -frames.shape[-2] % multiple)
+        padded = F.pad(frames.float(), padding, value=self.config.padding_value)
+        mean, std = (x.float()[:, None, None] for x in (self.pixel_mean, self.pixel_std))
+        return self.backbone(((padded - mean) / std).to(self.pixel_mean.dtype))
+
+    def forward(
+        self,
+        frames: Tensor,
+        task: Task | Sequence[Task],
+        *,
+        frame_indices: Sequence[int] | None = None,
+        state: Any = None,
+        features: Mapping[int, Tensor] | None = None,
+    ) -> ClipOutput:
+        """Segment one clip.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float. B is 1 where a task
+                has hints.
+            task: VIS, VPS, VOS or PET, or several of them, at most one of VIS and VPS; hints lie
+                on frames of the clip.
+            frame_indices: of the frames in their video; None continues ``state``, or counts
+                from 0.
+            state: of the video, handed on in the output; None begins a video.
+            features: what :meth:`extract` returned for these frames, when it is at hand.
+
+        Returns:
+            The output; groups are ``instance``, ``background`` and ``semantic`` for VIS and VPS,
+            ``object_background`` and ``object`` for VOS and PET, in this order.
+
+        Raises:
+            ValueError: a task this model cannot do, hints that do not fit, an unknown vocabulary.
+        """
+        tasks = self._check_tasks(as_tasks(task))
+        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        pyramid = self.extract(frames) if features is None else features
+        levels = self.neck(pyramid)
+        context = self.decoder.context(levels)
+        hinted = self._hinted([t for t in tasks if isinstance(t, HintTask)], levels, size)
+        queries, slices = self._queries(tasks, levels, hinted)
+        predictions = self.decoder(queries, context).predictions
+        if state is None:
+            state = self.video_policy(task).start(size, size)
+        if frame_indices is None:
+            frame_indices = range(state.next_start, state.next_start + frames.shape[1])
+        return ClipOutput(
+            predictions,
+            levels[MASK_STRIDE],
+            queries.groups,
+            model_size=size,
+            frame_indices=tuple(int(i) for i in frame_indices),
+            object_slices=slices,
+            object_ids=hinted.ids if hinted else (),
+            state=state,
+        )
+
+    def video_policy(self, task: Task | Sequence[Task], **settings: Any) -> TarViSPolicy:
+        """Say how a video is cut into clips, and how their outputs join.
+
+        Args:
+            task: as in :meth:`forward`, with hints on frames of the video.
+            settings: of :class:`TarViSPolicy`.
+        """
+        return TarViSPolicy(self._check_tasks(as_tasks(task)), **settings)
+
+    def _check_tasks(self, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        for task in tasks:
+            if task.name not in self.tasks:
+                raise ValueError(
+                    f"TarViS: task must be one of {', '.join(self.tasks)}, got {task.name}"
+                )
+        return tasks
+
+    def _hinted(
+        self, tasks: list[HintTask], levels: dict[int, Tensor], size: tuple[int, int]
+    ) -> HintedObjects | None:
+        if not tasks:
+            return None
+        finest = levels[MASK_STRIDE]
+        if finest.shape[0] != 1:
+            raise ValueError(f"TarViS: tasks with hints take one clip, got {finest.shape[0]}")
+        padded = (finest.shape[-2] * MASK_STRIDE, finest.shape[-1] * MASK_STRIDE)
+        return gather_hints(tasks, finest.shape[1], size, padded, finest.device)
+
+    def _queries(
+        self, tasks: tuple[Task, ...], levels: dict[int, Tensor], hinted: HintedObjects | None
+    ) -> tuple[Queries, tuple[slice, ...]]:
+        parts: dict[str, Tensor] = {}
+        for task in tasks:
+            if isinstance(task, CategoryTask):
+                parts["instance"] = self.queries.instance
+                parts["background"] = self.queries.background
+                parts["semantic"] = self.queries.semantic[
+                    self.queries.semantic_rows(task.resolve())
+                ]
+        slices: tuple[slice, ...] = ()
+        if hinted is not None:
+            num_queries = self.config.queries_per_object[0 if self.training else 1]
+            references = {s: level[0, list(hinted.frames)] for s, level in levels.items()}
+            encoded = self.object_encoder(
+                references,
+                hinted.masks,
+                hinted.points,
+                hinted.point_frames,
+                queries_per_object=num_queries,
+                max_points=self.config.max_points[0 if self.training else 1],
+            )
+            parts["object_background"] = encoded.background
+            start = sum(len(part) for part in parts.values())
+            parts["object"] = encoded.objects
+            slices = hinted.slices(num_queries, start)
+        batch = levels[MASK_STRIDE].shape[0]
+        queries = concatenate(
+            [
+                (name, content.expand(batch, -1, -1), self.queries.type(name)[None])
+                for name, content in parts.items()
+            ]
+        )
+        return queries, slices
+
+
+def _backbone_options(config: TarViSConfig) -> dict[str, Any]:
+    if config.backbone.startswith("swin"):
+        return {"output_norms": True, "drop_path": config.drop_path}
+    return {"frozen_batch_norm": True}
+
+
+def _decoder_steps(config: TarViSConfig) -> list[nn.Module]:
+    dim = config.embed_dim
+    predict = Predict(
+        nn.LayerNorm(dim),
+        GroupMaskEmbedding({name: mlp(dim, dim, dim, dim) for name in MASK_HEADS}),
+        QueryClassHead(dim, projected_groups=GROUPS),
+    )
+    for weight in (p for p in predict.parameters() if p.dim() > 1):
+        nn.init.xavier_uniform_(weight)
+    steps: list[nn.Module] = [predict]
+    for layer in range(config.decoder_layers):
+        steps += [
+            MaskedCrossAttention(dim, config.num_heads, stride=STRIDES[layer % len(STRIDES)]),
+            SelfAttention(dim, config.num_heads),
+            FeedForward(dim, config.decoder_hidden_dim),
+            predict,
+        ]
+    return steps
