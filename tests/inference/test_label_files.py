@@ -30,9 +30,7 @@ def test_round_trip_by_highest_id(tmp_path: Path, highest: int, mode: str) -> No
     with Image.open(tmp_path / "a.png") as image:
         assert image.mode == mode
         if mode == "P":
-            np.testing.assert_array_equal(
-                np.reshape(image.getpalette(), (-1, 3)), davis_palette()
-            )
+            np.testing.assert_array_equal(np.reshape(image.getpalette(), (-1, 3)), davis_palette())
 
 
 def test_one_kind_for_a_whole_video(tmp_path: Path) -> None:
