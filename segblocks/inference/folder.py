@@ -33,10 +33,7 @@ def whole_folder(path: Path, *, owned: Collection[str] = ()) -> Iterator[Path]:
     created = _make_parents(path)
     staging = None
     try:
-        with _named(path):
-            # An existing folder may be a mount of its own, into which nothing can be renamed.
-            place = path if path.is_dir() else path.parent
-            staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
+        staging = _stage(path)
         (staging / "new").mkdir()
         yield staging / "new"
         with _named(path):
@@ -60,15 +57,19 @@ def check_writable(path: Path) -> None:
         PermissionError: the place cannot be written to.
         ValueError: ``path``, or something above it, is a file.
     """
+    created = _make_parents(path)
     try:
-        with whole_folder(path):
-            raise _Enough
-    except _Enough:
-        pass
+        _stage(path).rmdir()
+    finally:
+        for folder in reversed(created):
+            folder.rmdir()
 
 
-class _Enough(Exception):
-    """Ends a trial before anything is published."""
+def _stage(path: Path) -> Path:
+    # An existing folder may be a mount of its own, into which nothing can be renamed.
+    place = path if path.is_dir() else path.parent
+    with _named(path):
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def id_to_rgb(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
     return np.stack([values & 255, values >> 8 & 255, values >> 16], -1).astype(np.uint8)
 
 
-def rgb_to_id(colors: NDArray[np.uint8]) -> NDArray[np.int64]:
+def rgb_to_id(colors: NDArray[np.integer]) -> NDArray[np.int64]:
     """Read colours as ids, the inverse of `id_to_rgb`."""
     red, green, blue = np.moveaxis(colors.astype(np.int64), -1, 0)
     return red + 256 * green + 65536 * blue
