@@ -5,10 +5,21 @@ from __future__ import annotations
 import torch
 
 from ._backend import Backends
+from .masked_cross_attention import masked_cross_attention
+from .masked_cross_attention.api import BACKENDS as _MASKED_CROSS_ATTENTION
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn.op import BACKENDS as _MS_DEFORM_ATTN
+from .ragged_cross_attention import ragged_cross_attention
+from .ragged_cross_attention.api import BACKENDS as _RAGGED_CROSS_ATTENTION
+from .space_time_attention import space_time_attention
+from .space_time_attention.op import BACKENDS as _SPACE_TIME_ATTENTION
 
-_BACKENDS: tuple[Backends, ...] = (_MS_DEFORM_ATTN,)
+_BACKENDS: tuple[Backends, ...] = (
+    _MS_DEFORM_ATTN,
+    _SPACE_TIME_ATTENTION,
+    _MASKED_CROSS_ATTENTION,
+    _RAGGED_CROSS_ATTENTION,
+)
 
 
 def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
@@ -29,4 +40,10 @@ def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
     return {backends.op: backends.explain(device) for backends in _BACKENDS}
 
 
-__all__ = ["backend_report", "ms_deform_attn"]
+__all__ = [
+    "backend_report",
+    "masked_cross_attention",
+    "ms_deform_attn",
+    "ragged_cross_attention",
+    "space_time_attention",
+]

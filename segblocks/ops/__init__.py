@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from segblocks_kernels import backend_report, ms_deform_attn
+from segblocks_kernels import (
+    backend_report,
+    masked_cross_attention,
+    ms_deform_attn,
+    ragged_cross_attention,
+    space_time_attention,
+)
 
 from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
 from segblocks.ops.mask_iou import mask_iou
@@ -15,6 +21,9 @@ __all__ = [
     "label_map_from_masks",
     "mask_iou",
     "mask_pool",
+    "masked_cross_attention",
     "masks_from_label_map",
     "ms_deform_attn",
+    "ragged_cross_attention",
+    "space_time_attention",
 ]

@@ -1,0 +1,143 @@
+"""The PyTorch operators: forward and backward, each opaque to compilers and differentiable once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._backend import Backends
+from .cells import OP, make_cells
+from .reference import (
+    nothing_to_do,
+    space_time_attention_backward_reference,
+    space_time_attention_reference,
+)
+
+BACKENDS = Backends(OP)
+MAX_TRITON_HEAD_DIM = 256
+
+
+def triton_refuses(q: Tensor) -> str | None:
+    """Why the Triton kernels do not take such a tensor, or None when they do."""
+    if q.dtype == torch.float64:
+        return "there is no Triton kernel for float64"
+    if q.shape[-1] > MAX_TRITON_HEAD_DIM:
+        return f"the Triton kernels take at most D={MAX_TRITON_HEAD_DIM}, got {q.shape[-1]}"
+    return None
+
+
+# The backend is settled here and not by the caller, so that an exported program with "auto"
+# takes what is best where it runs.
+def _choose(backend: str, q: Tensor) -> str:
+    chosen = BACKENDS.resolve(backend, q.device)
+    if backend == "auto" and chosen == "triton" and triton_refuses(q):
+        return "reference"
+    return chosen
+
+
+@torch.library.custom_op(
+    "segblocks::space_time_attention",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, SymInt[] spatial_shapes, SymInt[] cell_sizes, "
+    "float scale, str backend) -> (Tensor, Tensor)",
+)
+def forward_op(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    spatial_shapes: Sequence[int],
+    cell_sizes: Sequence[int],
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """The output, and each row's log-sum-exp where the backward of the chosen backend needs it."""
+    cells = make_cells(spatial_shapes, cell_sizes)
+    if _choose(backend, q) == "triton":
+        if nothing_to_do(q, cells):
+            return _zeros(q), _zeros(q[..., 0], torch.float32)
+        from . import triton_forward
+
+        return triton_forward.forward(q, k, v, cells, scale)
+    return space_time_attention_reference(q, k, v, cells, scale).contiguous(), q.new_empty(0)
+
+
+def _zeros(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.zeros(x.shape, dtype=dtype or x.dtype, device=x.device)
+
+
+@forward_op.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    spatial_shapes: Sequence[int],
+    cell_sizes: Sequence[int],
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    out = q.new_empty(q.shape)
+    if _choose(backend, q) == "triton":
+        return out, q.new_empty(q.shape[:-1], dtype=torch.float32)
+    return out, q.new_empty(0)
+
+
+@torch.library.custom_op(
+    "segblocks::space_time_attention_backward",
+    mutates_args=(),
+    schema="(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
+    "SymInt[] spatial_shapes, SymInt[] cell_sizes, float scale, str backend) "
+    "-> (Tensor, Tensor, Tensor)",
+)
+def backward_op(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    spatial_shapes: Sequence[int],
+    cell_sizes: Sequence[int],
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    cells = make_cells(spatial_shapes, cell_sizes)
+    if _choose(backend, q) == "triton" and not nothing_to_do(q, cells):
+        from . import triton_backward
+
+        return triton_backward.backward(grad_out, q, k, v, out, lse, cells, scale)
+    return space_time_attention_backward_reference(grad_out, q, k, v, out, cells, scale)
+
+
+@backward_op.register_fake
+def _(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    spatial_shapes: Sequence[int],
+    cell_sizes: Sequence[int],
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, spatial_shapes, cell_sizes, scale, backend = inputs
+    out, lse = output
+    ctx.save_for_backward(q, k, v, out, lse)
+    ctx.mark_non_differentiable(lse)
+    ctx.settings = spatial_shapes, cell_sizes, scale, backend
+
+
+def _differentiate(ctx: Any, grad_out: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    grads = backward_op(grad_out, *ctx.saved_tensors, *ctx.settings)
+    return *grads, None, None, None, None
+
+
+forward_op.register_autograd(_differentiate, setup_context=_setup_context)

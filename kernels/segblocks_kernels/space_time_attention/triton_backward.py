@@ -1,0 +1,244 @@
+"""Backward of space-time attention: two passes, each program owning what it writes, no atomics."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .cells import Cells
+from .triton_cells import (
+    NUM_STAGES,
+    add_product,
+    allocate,
+    cell_rows,
+    choose_tile,
+    kernel_arguments,
+    load_rows,
+    on_device,
+    product,
+    program_place,
+    store_rows,
+    token_offsets,
+)
+from .triton_forward import LOG2_E
+
+
+@triton.jit
+def query_kernel(
+    q,
+    k,
+    v,
+    out,
+    grad_out,
+    lse,
+    delta,
+    grad_q,
+    q_strides,
+    k_strides,
+    v_strides,
+    out_strides,
+    grad_out_strides,
+    grad_q_strides,
+    scale,
+    log2_e,
+    num_blocks,
+    num_slots,
+    num_frames,
+    num_tokens,
+    num_heads,
+    grid_rows,
+    grid_columns,
+    starts,
+    heights,
+    widths,
+    CELL_SIZES: tl.constexpr,
+    SLOTS_PER_FRAME: tl.constexpr,
+    RAGGED: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    OWN: tl.constexpr,
+    VISIT: tl.constexpr,
+):
+    clip, head, cell_row, cell_column, block = program_place(
+        num_blocks, num_heads, grid_rows, grid_columns
+    )
+    q += clip * q_strides[0] + head * q_strides[3]
+    k += clip * k_strides[0] + head * k_strides[3]
+    v += clip * v_strides[0] + head * v_strides[3]
+    out += clip * out_strides[0] + head * out_strides[3]
+    grad_out += clip * grad_out_strides[0] + head * grad_out_strides[3]
+    grad_q += clip * grad_q_strides[0] + head * grad_q_strides[3]
+
+    frame, row, inside = cell_rows(
+        block * OWN + tl.arange(0, OWN), cell_row, cell_column, num_slots,
+        starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
+    )  # fmt: skip
+    b_q = load_rows(
+        q, token_offsets(frame, row, q_strides), inside, q_strides, HEAD_DIM, BLOCK_D
+    )  # [OWN, BLOCK_D]
+    b_out = load_rows(
+        out, token_offsets(frame, row, out_strides), inside, out_strides, HEAD_DIM, BLOCK_D
+    )
+    b_grad_out = load_rows(
+        grad_out, token_offsets(frame, row, grad_out_strides), inside, grad_out_strides,
+        HEAD_DIM, BLOCK_D,
+    )  # fmt: skip
+    place = ((clip * num_frames + frame) * num_tokens + row) * num_heads + head
+    b_lse = tl.load(lse + place, mask=inside, other=0.0) * log2_e
+    b_delta = tl.sum(b_out.to(tl.float32) * b_grad_out.to(tl.float32), 1)
+    tl.store(delta + place, b_delta, mask=inside)
+
+    b_grad_q = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
+    for start in range(0, num_slots, VISIT):
+        key_frame, key_row, key_inside = cell_rows(
+            start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
+            starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
+        )  # fmt: skip
+        b_k = load_rows(
+            k, token_offsets(key_frame, key_row, k_strides), key_inside, k_strides,
+            HEAD_DIM, BLOCK_D,
+        )  # fmt: skip
+        b_v = load_rows(
+            v, token_offsets(key_frame, key_row, v_strides), key_inside, v_strides,
+            HEAD_DIM, BLOCK_D,
+        )  # fmt: skip
+        scores = product(b_q, tl.trans(b_k)) * (scale * log2_e)  # [OWN, VISIT]
+        scores = tl.where(key_inside[None, :], scores, float("-inf"))
+        weights = tl.exp2(scores - b_lse[:, None])
+        grad_weights = product(b_grad_out, tl.trans(b_v))
+        grad_scores = weights * (grad_weights - b_delta[:, None])
+        b_grad_q = add_product(b_grad_q, grad_scores.to(b_k.dtype), b_k)
+
+    store_rows(
+        grad_q, b_grad_q * scale, token_offsets(frame, row, grad_q_strides), inside,
+        grad_q_strides, HEAD_DIM, BLOCK_D,
+    )  # fmt: skip
+
+
+@triton.jit
+def key_kernel(
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    grad_k,
+    grad_v,
+    q_strides,
+    k_strides,
+    v_strides,
+    grad_out_strides,
+    grad_k_strides,
+    grad_v_strides,
+    scale,
+    log2_e,
+    num_blocks,
+    num_slots,
+    num_frames,
+    num_tokens,
+    num_heads,
+    grid_rows,
+    grid_columns,
+    starts,
+    heights,
+    widths,
+    CELL_SIZES: tl.constexpr,
+    SLOTS_PER_FRAME: tl.constexpr,
+    RAGGED: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    OWN: tl.constexpr,
+    VISIT: tl.constexpr,
+):
+    clip, head, cell_row, cell_column, block = program_place(
+        num_blocks, num_heads, grid_rows, grid_columns
+    )
+    q += clip * q_strides[0] + head * q_strides[3]
+    k += clip * k_strides[0] + head * k_strides[3]
+    v += clip * v_strides[0] + head * v_strides[3]
+    grad_out += clip * grad_out_strides[0] + head * grad_out_strides[3]
+    grad_k += clip * grad_k_strides[0] + head * grad_k_strides[3]
+    grad_v += clip * grad_v_strides[0] + head * grad_v_strides[3]
+
+    frame, row, inside = cell_rows(
+        block * OWN + tl.arange(0, OWN), cell_row, cell_column, num_slots,
+        starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
+    )  # fmt: skip
+    b_k = load_rows(
+        k, token_offsets(frame, row, k_strides), inside, k_strides, HEAD_DIM, BLOCK_D
+    )  # [OWN, BLOCK_D]
+    b_v = load_rows(v, token_offsets(frame, row, v_strides), inside, v_strides, HEAD_DIM, BLOCK_D)
+    b_grad_k = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
+    b_grad_v = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
+
+    for start in range(0, num_slots, VISIT):
+        query_frame, query_row, query_inside = cell_rows(
+            start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
+            starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
+        )  # fmt: skip
+        b_q = load_rows(
+            q, token_offsets(query_frame, query_row, q_strides), query_inside, q_strides,
+            HEAD_DIM, BLOCK_D,
+        )  # fmt: skip
+        b_grad_out = load_rows(
+            grad_out, token_offsets(query_frame, query_row, grad_out_strides), query_inside,
+            grad_out_strides, HEAD_DIM, BLOCK_D,
+        )  # fmt: skip
+        place = ((clip * num_frames + query_frame) * num_tokens + query_row) * num_heads + head
+        # Absent queries have q = grad_out = delta = lse = 0: weight 1, and no gradient.
+        b_lse = tl.load(lse + place, mask=query_inside, other=0.0) * log2_e
+        b_delta = tl.load(delta + place, mask=query_inside, other=0.0)
+        scores = product(b_k, tl.trans(b_q)) * (scale * log2_e)  # [OWN, VISIT]
+        weights = tl.exp2(scores - b_lse[None, :])
+        b_grad_v = add_product(b_grad_v, weights.to(b_grad_out.dtype), b_grad_out)
+        grad_weights = product(b_v, tl.trans(b_grad_out))
+        grad_scores = weights * (grad_weights - b_delta[None, :])
+        b_grad_k = add_product(b_grad_k, grad_scores.to(b_q.dtype), b_q)
+
+    store_rows(
+        grad_k, b_grad_k * scale, token_offsets(frame, row, grad_k_strides), inside,
+        grad_k_strides, HEAD_DIM, BLOCK_D,
+    )  # fmt: skip
+    store_rows(
+        grad_v, b_grad_v, token_offsets(frame, row, grad_v_strides), inside,
+        grad_v_strides, HEAD_DIM, BLOCK_D,
+    )  # fmt: skip
+
+
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cells: Cells,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Launch both passes; the first leaves each row's sum of out * grad_out for the second.
+
+    Returns:
+        The gradients of q, k and v (B, T, N, M, D); tokens of no cell get zeros.
+    """
+    grads = [allocate(x.shape, x.dtype, x, cells) for x in (q, k, v)]
+    delta = torch.empty_like(lse)
+    arguments = kernel_arguments(q, cells)
+    tile = choose_tile(arguments["num_slots"], arguments["BLOCK_D"], q.dtype, backward=True)
+    num_blocks = triton.cdiv(arguments["num_slots"], tile.own)
+    arguments |= {"scale": scale, "log2_e": LOG2_E, "num_blocks": num_blocks}
+    arguments |= {"OWN": tile.own, "VISIT": tile.visit}
+    arguments |= {"num_warps": tile.num_warps, "num_stages": NUM_STAGES}
+    grid = (q.shape[0] * cells.count * num_blocks * q.shape[3],)
+    with on_device(q):
+        first = (q, k, v, out, grad_out, lse, delta, grads[0])
+        query_kernel[grid](*first, *_strides(q, k, v, out, grad_out, grads[0]), **arguments)
+        second = (q, k, v, grad_out, lse, delta, grads[1], grads[2])
+        key_kernel[grid](*second, *_strides(q, k, v, grad_out, grads[1], grads[2]), **arguments)
+    return grads[0], grads[1], grads[2]
+
+
+def _strides(*tensors: Tensor) -> tuple[tuple[int, ...], ...]:
+    return tuple(x.stride() for x in tensors)
