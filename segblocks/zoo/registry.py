@@ -1,0 +1,183 @@
+"""The models by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from segblocks.zoo.checkpoint import CheckpointError, check_finite, file_hash, load_checkpoint
+from segblocks.zoo.hub import PretrainedModel, locate, read_record
+from segblocks.zoo.key_map import compare_state_dicts
+from segblocks.zoo.sources import Weights, convert_state_dict, suggest
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What is known of a name.
+
+    Attributes:
+        name: As given to :func:`create_model`.
+        config: The defaults of this variant, a frozen dataclass.
+        model_class: Made from a config.
+        description: One line for listings.
+        source: Whose checkpoints it can read besides our own, a name of ``zoo.sources``.
+    """
+
+    name: str
+    config: Any
+    model_class: type[PretrainedModel]
+    description: str
+    source: str | None = None
+
+
+_MODELS: dict[str, ModelEntry] = {}
+
+
+def register_model(
+    name: str,
+    config: Any,
+    model_class: type[PretrainedModel],
+    *,
+    description: str,
+    source: str | None = None,
+) -> None:
+    """Make a model known under a name.
+
+    Args:
+        name: System and variant, such as ``tarvis_resnet50``.
+        config: Instance of the model's frozen config dataclass, with the variant's values.
+        model_class: Takes such a config.
+        description: One line.
+        source: Whose checkpoints it can read besides our own.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if name in _MODELS:
+        raise ValueError(f"register_model: {name!r} is registered already")
+    _MODELS[name] = ModelEntry(name, config, model_class, description, source)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the names of the models.
+
+    Args:
+        pattern: With the wildcards of the shell, such as ``*swin*``.
+
+    Returns:
+        The names that fit, sorted.
+    """
+    return sorted(fnmatch.filter(_MODELS, pattern))
+
+
+def get_entry(name: str) -> ModelEntry:
+    """Look up a model.
+
+    Args:
+        name: Of the model.
+
+    Returns:
+        Its entry.
+
+    Raises:
+        ValueError: Unknown; lists close and known names.
+    """
+    if name not in _MODELS:
+        raise ValueError(f"unknown model {name!r}{suggest(name, _MODELS)}")
+    return _MODELS[name]
+
+
+def create_model(
+    name: str,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    weights: Weights = "student",
+    **overrides: Any,
+) -> PretrainedModel:
+    """Build a model, with random weights or those of a checkpoint.
+
+    Args:
+        name: One of :func:`list_models`.
+        checkpoint: File of the published implementation, converted strictly, or of our own.
+            The model is then in evaluation mode, and ``model.provenance`` says where its weights
+            come from.
+        weights: Where an official file holds two sets: the trained one, or its moving average.
+        overrides: Fields of the model's config to set differently.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: Unknown name or field.
+        CheckpointError: The file is damaged, unsafe, holds NaN, or is of another model.
+    """
+    entry = get_entry(name)
+    model = entry.model_class(config=_override(entry, overrides))  # type: ignore[call-arg]
+    module = cast(nn.Module, model)
+    if checkpoint is not None:
+        path = Path(checkpoint)
+        try:
+            state, source = _read_for(module.state_dict(), path, entry.source, weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"create_model: {path} is not for {name}: {error}") from error
+        module.load_state_dict(state)
+        model.provenance = {"file": path.name, "sha256": file_hash(path), "source": source}
+        module.eval()
+    return model
+
+
+def _override(entry: ModelEntry, overrides: Mapping[str, Any]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(entry.config)}
+    for key in overrides:
+        if key not in fields:
+            raise ValueError(
+                f"create_model: {entry.name} has no option {key!r}{suggest(key, fields)}"
+            )
+    return dataclasses.replace(entry.config, **overrides)
+
+
+def _read_for(
+    expected: Mapping[str, Tensor], path: Path, source: str | None, weights: Weights
+) -> tuple[dict[str, Tensor], str]:
+    state = load_checkpoint(path)
+    own = path.suffix == ".safetensors" or state.keys() == expected.keys() or source is None
+    if not own:
+        state = convert_state_dict(state, str(source), weights=weights)
+    compare_state_dicts(state, expected)
+    check_finite(state)
+    return state, "segblocks" if own else str(source)
+
+
+def from_pretrained(
+    path_or_repo: str | os.PathLike[str], *, revision: str | None = None, **overrides: Any
+) -> PretrainedModel:
+    """Load a saved model of any registered class.
+
+    Args:
+        path_or_repo: Folder, or ``owner/name`` on the hub.
+        revision: Branch, tag or commit on the hub.
+        overrides: Fields of the config to set differently; the weights must still fit.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ValueError: The class is not registered.
+        CheckpointError: The weights do not fit, are damaged, or hold NaN.
+    """
+    folder = locate(path_or_repo, revision=revision)
+    architecture = read_record(folder)["architecture"]
+    classes = {entry.model_class.__name__: entry.model_class for entry in _MODELS.values()}
+    if architecture not in classes:
+        raise ValueError(
+            f"{folder} holds the unknown architecture {architecture!r}"
+            f"{suggest(architecture, classes)}"
+        )
+    return classes[architecture].load_folder(folder, overrides)
