@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 # The fastest level: label maps are so regular that the others gain little.
 _LEVEL = 1
+_DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32)
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +38,7 @@ class PackedMap:
         """Compress a map.
 
         Raises:
-            ValueError: not two-dimensional.
+            ValueError: not two-dimensional, or labels beyond int32.
             TypeError: not integers.
         """
         if label_map.ndim != 2:
@@ -45,7 +46,10 @@ class PackedMap:
         if not np.issubdtype(label_map.dtype, np.integer):
             raise TypeError(f"PackedMap: label_map must hold integers, got {label_map.dtype}")
         low, high = int(label_map.min(initial=0)), int(label_map.max(initial=0))
-        dtype = np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+        fitting = [d for d in _DTYPES if np.iinfo(d).min <= low and high <= np.iinfo(d).max]
+        if not fitting:
+            raise ValueError(f"PackedMap: labels must fit into int32, got {low} to {high}")
+        dtype = np.dtype(fitting[0])
         rows = np.ascontiguousarray(label_map.astype(dtype))
         return cls(label_map.shape, dtype.str, zlib.compress(rows.data, _LEVEL))
 
