@@ -29,14 +29,14 @@ def _call(name: str, *arguments: Tensor | ctypes.Array[ctypes.c_int64] | int | N
     library = load_library(SOURCE)
     if isinstance(library, str):
         raise RuntimeError(f"ms_deform_attn: the C++ path is not available: {library}")
-    converted = [
-        ctypes.c_void_p(a.data_ptr())
-        if isinstance(a, Tensor)
-        else ctypes.c_int64(a)
-        if isinstance(a, int)
-        else a
-        for a in arguments
-    ]
+    converted: list[object] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif isinstance(argument, int):
+            converted.append(ctypes.c_int64(argument))
+        else:
+            converted.append(argument)
     function = getattr(library, name)
     function.restype = None
     function(*converted)

@@ -21,6 +21,7 @@ BACKENDS = Backends(
 )
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+_BackwardInputs = tuple[Tensor, Tensor, Sequence[tuple[int, int]], Tensor, Tensor]
 
 
 def _pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
@@ -45,9 +46,9 @@ def forward_op(
     inputs = value, _pairs(spatial_shapes), sampling_locations, attention_weights
     chosen = BACKENDS.resolve(backend, value.device)
     if chosen == "triton":
-        from . import triton_forward
+        from .triton_forward import forward_triton
 
-        return triton_forward.forward_triton(*inputs)
+        return forward_triton(*inputs)
     if chosen == "cpp":
         return forward_cpp(*inputs)
     return ms_deform_attn_reference(*inputs)
@@ -66,13 +67,13 @@ def _(
 
 
 def _backward(
-    backend: str, inputs: tuple[Any, ...], needs: tuple[bool, bool, bool], device: torch.device
+    backend: str, inputs: _BackwardInputs, needs: tuple[bool, bool, bool], device: torch.device
 ) -> _Gradients:
     chosen = BACKENDS.resolve(backend, device)
     if chosen == "triton":
-        from . import triton_backward
+        from .triton_backward import backward_triton
 
-        return triton_backward.backward_triton(*inputs, needs)
+        return backward_triton(*inputs, needs)
     if chosen == "cpp":
         return backward_cpp(*inputs, needs)
     return ms_deform_attn_backward_reference(*inputs, needs)

@@ -1,0 +1,117 @@
+"""What the Triton kernels of deformable attention share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .reference import compute_dtype
+
+
+@triton.jit
+def sample_position(p_locations, o_sample, m_sample, height, width, ACC: tl.constexpr):
+    """Pixel coordinates (x, y) of samples, clamped to two pixels outside the level."""
+    x = tl.load(p_locations + 2 * o_sample, mask=m_sample, other=0.0).to(ACC) * width - 0.5
+    y = tl.load(p_locations + 2 * o_sample + 1, mask=m_sample, other=0.0).to(ACC) * height - 0.5
+    # Keeps the conversion to integers defined for any input; two pixels outside is all the same.
+    x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
+    y = tl.minimum(tl.maximum(y, -2.0), height + 1.0)
+    return x, y
+
+
+@triton.jit
+def is_inside(row, column, height, width, m_query):
+    """Whether a corner is a pixel of the level."""
+    return m_query & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+
+
+@triton.jit
+def token_offset(row, column, width, start, pitch, WIDE: tl.constexpr):
+    """Offset of a pixel's channels from the first token's."""
+    token = start + row * width + column
+    if WIDE:
+        token = token.to(tl.int64)
+    return token * pitch
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Sizes and compile-time choices of one launch.
+
+    Args:
+        batch, queries, heads, dim, levels, points: the sizes of the operation.
+        block_d: channels of a program, the power of two above ``dim``.
+        block_q: queries of a program.
+        wide: whether an offset inside one batch element can pass 2^31.
+        accumulator: the type of coordinates and sums.
+    """
+
+    batch: int
+    queries: int
+    heads: int
+    dim: int
+    levels: int
+    points: int
+    block_d: int
+    block_q: int
+    wide: bool
+    accumulator: torch.dtype
+
+    @property
+    def grid(self) -> tuple[int]:
+        """One program for each head and block of queries."""
+        return (self.batch * self.heads * triton.cdiv(self.queries, self.block_q),)
+
+    @property
+    def triton_accumulator(self) -> tl.dtype:
+        """``accumulator`` in Triton's words."""
+        return tl.float64 if self.accumulator == torch.float64 else tl.float32
+
+
+def plan(value: Tensor, sampling_locations: Tensor) -> Launch:
+    """Choose the launch from shapes and types."""
+    batch, tokens, heads, dim = value.shape
+    _, queries, _, levels, points, _ = sampling_locations.shape
+    largest = max(
+        tokens * heads * dim, queries * heads * dim, 2 * queries * heads * levels * points
+    )
+    block_d = triton.next_power_of_2(dim)
+    return Launch(
+        batch=batch,
+        queries=queries,
+        heads=heads,
+        dim=dim,
+        levels=levels,
+        points=points,
+        block_d=block_d,
+        # About 512 numbers a program: 8 channels for each thread of two warps.
+        block_q=max(1, min(32, 512 // block_d)),
+        wide=largest >= 2**31,
+        accumulator=compute_dtype(value, sampling_locations),
+    )
+
+
+def encode_shapes(spatial_shapes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Heights and widths as one tuple of scalars, which a kernel takes without device memory.
+
+    Triton compiles anew for an integer that is 1 or divisible by 16, in a tuple unconditionally.
+    Odd codes above 1 are neither, so that one compilation serves every resolution.
+    """
+    return tuple(2 * size + 3 for shape in spatial_shapes for size in shape)
+
+
+@triton.jit
+def decode_size(code):
+    """The size that ``encode_shapes`` encoded."""
+    return code // 2 - 1
+
+
+def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Make the tensor's GPU current: Triton launches on the current one."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
