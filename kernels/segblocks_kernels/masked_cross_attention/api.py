@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -77,5 +79,5 @@ def masked_cross_attention(
     _check(q, k, v, mask)
     BACKENDS.resolve(BACKENDS.request(backend), q.device)
     if scale is None:
-        scale = max(q.shape[-1], 1) ** -0.5
+        scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
     return masked_cross_attention_reference(q, k, v, mask, scale)

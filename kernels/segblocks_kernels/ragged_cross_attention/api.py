@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -87,5 +89,5 @@ def ragged_cross_attention(
     _check(q, k, v, indices, offsets, bias)
     BACKENDS.resolve(BACKENDS.request(backend), q.device)
     if scale is None:
-        scale = max(q.shape[-1], 1) ** -0.5
+        scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
     return ragged_cross_attention_reference(q, k, v, indices, offsets, bias, scale)

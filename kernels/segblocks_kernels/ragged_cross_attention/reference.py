@@ -90,7 +90,9 @@ class _RaggedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         q, k, v, indices, rows, out, weights = ctx.saved_tensors
         grad_out = grads[0]
         need_q, need_k, need_v, _, _, need_bias, _ = ctx.needs_input_grad

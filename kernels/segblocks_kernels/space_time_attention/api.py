@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -85,5 +86,5 @@ def space_time_attention(
     shapes = [size for shape in spatial_shapes for size in shape]
     sides = [0 if cell is None else cell for cell in cell_sizes]
     if scale is None:
-        scale = max(q.shape[-1], 1) ** -0.5
+        scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
     return forward_op(q, k, v, shapes, sides, scale, request)[0]

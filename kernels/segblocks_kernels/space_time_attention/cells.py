@@ -40,7 +40,7 @@ class Cells(NamedTuple):
         return self.levels[0].grid
 
     @property
-    def count(self) -> int:
+    def num_cells(self) -> int:
         rows, columns = self.grid
         return rows * columns
 

@@ -133,7 +133,7 @@ def space_time_attention_backward_reference(
     heads, slots = sorted_in[0].shape[1:3]
     step = max(1, _SCORES_AT_ONCE // (heads * slots**2))
     parts = []
-    for first in range(0, batch * cells.count, step):
+    for first in range(0, batch * cells.num_cells, step):
         some = slice(first, first + step)
         chunk = (x[some] for x in sorted_in)
         grads = _cell_gradients(*chunk, mask=None if mask is None else mask[some], scale=scale)

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from .cells import Cells
 from .triton_cells import (
-    NUM_STAGES,
     add_product,
     allocate,
     cell_rows,
     choose_tile,
     kernel_arguments,
+    launch,
     load_rows,
-    on_device,
     product,
     program_place,
     store_rows,
+    strides,
     token_offsets,
 )
 from .triton_forward import LOG2_E
@@ -108,7 +108,7 @@ def query_kernel(
         scores = tl.where(key_inside[None, :], scores, float("-inf"))
         weights = tl.exp2(scores - b_lse[:, None])
         grad_weights = product(b_grad_out, tl.trans(b_v))
-        grad_scores = weights * (grad_weights - b_delta[:, None])
+        grad_scores = weights * (grad_weights - b_delta[:, None])  # pyright: ignore
         b_grad_q = add_product(b_grad_q, grad_scores.to(b_k.dtype), b_k)
 
     store_rows(
@@ -228,17 +228,12 @@ def backward(
     arguments = kernel_arguments(q, cells)
     tile = choose_tile(arguments["num_slots"], arguments["BLOCK_D"], q.dtype, backward=True)
     num_blocks = triton.cdiv(arguments["num_slots"], tile.own)
-    arguments |= {"scale": scale, "log2_e": LOG2_E, "num_blocks": num_blocks}
+    arguments |= {"scale": scale, "log2_e": LOG2_E, "num_warps": tile.num_warps}
     arguments |= {"OWN": tile.own, "VISIT": tile.visit}
-    arguments |= {"num_warps": tile.num_warps, "num_stages": NUM_STAGES}
-    grid = (q.shape[0] * cells.count * num_blocks * q.shape[3],)
-    with on_device(q):
-        first = (q, k, v, out, grad_out, lse, delta, grads[0])
-        query_kernel[grid](*first, *_strides(q, k, v, out, grad_out, grads[0]), **arguments)
-        second = (q, k, v, grad_out, lse, delta, grads[1], grads[2])
-        key_kernel[grid](*second, *_strides(q, k, v, grad_out, grads[1], grads[2]), **arguments)
+    first = (q, k, v, out, grad_out, lse, delta, grads[0])
+    layouts = strides(q, k, v, out, grad_out, grads[0])
+    launch(query_kernel, q, num_blocks, *first, *layouts, **arguments)
+    second = (q, k, v, grad_out, lse, delta, grads[1], grads[2])
+    layouts = strides(q, k, v, grad_out, grads[1], grads[2])
+    launch(key_kernel, q, num_blocks, *second, *layouts, **arguments)
     return grads[0], grads[1], grads[2]
-
-
-def _strides(*tensors: Tensor) -> tuple[tuple[int, ...], ...]:
-    return tuple(x.stride() for x in tensors)

@@ -69,7 +69,7 @@ def cell_rows(
     local = slot % SLOTS_PER_FRAME
     row = tl.zeros_like(slot)
     inside = slot < 0
-    for i in tl.static_range(len(CELL_SIZES)):
+    for i in tl.static_range(len(CELL_SIZES)):  # pyright: ignore
         level_row, here, level_inside = level_rows(
             local, cell_row, cell_column, starts[i], heights[i], widths[i], CELL_SIZES[i], RAGGED
         )
@@ -184,6 +184,17 @@ def allocate(shape: torch.Size, dtype: torch.dtype, x: Tensor, cells: Cells) -> 
     return make(shape, dtype=dtype, device=x.device)
 
 
-def on_device(x: Tensor) -> contextlib.AbstractContextManager:
-    """Triton launches on the current device, which need not be that of ``x``."""
-    return torch.cuda.device_of(x) if x.is_cuda else contextlib.nullcontext()
+def launch(kernel: Any, like: Tensor, num_blocks: int, *arguments: Any, **settings: Any) -> None:
+    """Run one program a block, cell, head and clip, on the device of ``like`` (B, T, N, M, D).
+
+    Triton launches on the current device, which need not be that of the tensors.
+    """
+    cells = settings["grid_rows"] * settings["grid_columns"]
+    grid = (like.shape[0] * cells * num_blocks * like.shape[3],)
+    with torch.cuda.device_of(like) if like.is_cuda else contextlib.nullcontext():
+        kernel[grid](*arguments, num_blocks=num_blocks, num_stages=NUM_STAGES, **settings)
+
+
+def strides(*tensors: Tensor) -> tuple[tuple[int, ...], ...]:
+    """The strides of each tensor, as the kernels take them."""
+    return tuple(x.stride() for x in tensors)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from .cells import Cells
 from .triton_cells import (
-    NUM_STAGES,
     add_product,
     allocate,
     cell_rows,
     choose_tile,
     kernel_arguments,
+    launch,
     load_rows,
-    on_device,
     product,
     program_place,
     store_rows,
+    strides,
     token_offsets,
 )
 
@@ -120,24 +120,16 @@ def forward(q: Tensor, k: Tensor, v: Tensor, cells: Cells, scale: float) -> tupl
     lse = allocate(q.shape[:-1], torch.float32, q, cells)
     arguments = kernel_arguments(q, cells)
     tile = choose_tile(arguments["num_slots"], arguments["BLOCK_D"], q.dtype, backward=False)
-    num_blocks = triton.cdiv(arguments["num_slots"], tile.own)
-    with on_device(q):
-        forward_kernel[(q.shape[0] * cells.count * num_blocks * q.shape[3],)](
-            q,
-            k,
-            v,
-            out,
-            lse,
-            q.stride(),
-            k.stride(),
-            v.stride(),
-            out.stride(),
-            scale * LOG2_E,
-            num_blocks,
-            **arguments,
-            OWN=tile.own,
-            VISIT=tile.visit,
-            num_warps=tile.num_warps,
-            num_stages=NUM_STAGES,
-        )
+    launch(
+        forward_kernel,
+        q,
+        triton.cdiv(arguments["num_slots"], tile.own),
+        *(q, k, v, out, lse),
+        *strides(q, k, v, out),
+        scale * LOG2_E,
+        **arguments,
+        OWN=tile.own,
+        VISIT=tile.visit,
+        num_warps=tile.num_warps,
+    )
     return out, lse
