@@ -1,0 +1,24 @@
+"""Whole models: by name, from checkpoints of the published implementations, from the hub."""
+
+from __future__ import annotations
+
+from segblocks.zoo.checkpoint import CheckpointError, load_checkpoint
+from segblocks.zoo.hub import PretrainedModel
+from segblocks.zoo.registry import create_model, from_pretrained, list_models, register_model
+from segblocks.zoo.sources import convert_state_dict, export_state_dict, register_source
+from segblocks.zoo.tarvis import TarViS, TarViSConfig
+
+__all__ = [
+    "CheckpointError",
+    "PretrainedModel",
+    "TarViS",
+    "TarViSConfig",
+    "convert_state_dict",
+    "create_model",
+    "export_state_dict",
+    "from_pretrained",
+    "list_models",
+    "load_checkpoint",
+    "register_model",
+    "register_source",
+]

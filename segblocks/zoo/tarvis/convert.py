@@ -142,9 +142,7 @@ def _neck_rules() -> list[Rule | Drop]:
 
 
 def _query_rules() -> list[Rule | Drop]:
-    rules: list[Rule | Drop] = [
-        Rename("embedding_container._vos_queries", "queries.types.object")
-    ]
+    rules: list[Rule | Drop] = [Rename("embedding_container._vos_queries", "queries.types.object")]
     for group in GROUPS:
         if group != "object":
             source = f"embedding_container._{OFFICIAL_GROUPS.get(group, group)}_queries"

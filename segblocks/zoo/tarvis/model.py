@@ -59,6 +59,7 @@ class TarViS(nn.Module, PretrainedModel):
     """
 
     tasks = ("vis", "vps", "vos", "pet")
+    config: TarViSConfig
     pixel_mean: Tensor
     pixel_std: Tensor
 
