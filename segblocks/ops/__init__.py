@@ -13,6 +13,7 @@ from segblocks_kernels import (
 from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
 from segblocks.ops.mask_iou import mask_iou
 from segblocks.ops.mask_pool import mask_pool
+from segblocks.ops.resize import resize_features, resize_logits
 from segblocks.ops.rle import RLE
 
 __all__ = [
@@ -25,5 +26,7 @@ __all__ = [
     "masks_from_label_map",
     "ms_deform_attn",
     "ragged_cross_attention",
+    "resize_features",
+    "resize_logits",
     "space_time_attention",
 ]
