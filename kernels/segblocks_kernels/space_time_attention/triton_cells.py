@@ -140,7 +140,7 @@ NUM_STAGES = 2
 _HALF_FORWARD = {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32), 256: Tile(64, 32)}
 _HALF_BACKWARD = {32: Tile(64, 64), 64: Tile(64, 64), 128: Tile(64, 32), 256: Tile(32, 32)}
 _FLOAT_FORWARD = {32: Tile(64, 32), 64: Tile(32, 32), 128: Tile(16, 16), 256: Tile(16, 16)}
-_FLOAT_BACKWARD = {32: Tile(32, 32), 64: Tile(32, 16), 128: Tile(16, 16), 256: Tile(16, 16)}
+_FLOAT_BACKWARD = {32: Tile(32, 16), 64: Tile(32, 16), 128: Tile(16, 16), 256: Tile(16, 16)}
 
 
 def choose_tile(num_slots: int, block_d: int, dtype: torch.dtype, *, backward: bool) -> Tile:

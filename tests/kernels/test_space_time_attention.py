@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import importlib
+import itertools
+import math
+import os
+from typing import NamedTuple
+
+import pytest
+import torch
+from segblocks_kernels import backend_report, space_time_attention
+from segblocks_kernels.space_time_attention import cells as cells_module
+from segblocks_kernels.space_time_attention import reference
+from torch import Tensor
+
+OP = torch.ops.segblocks.space_time_attention.default
+NO_CUDA = not torch.cuda.is_available()
+# One process either interprets Triton or compiles it, so each test runs on one of these.
+DEVICES = [
+    pytest.param(
+        "cpu",
+        marks=pytest.mark.skipif(
+            os.environ.get("TRITON_INTERPRET") != "1", reason="Triton is not interpreted"
+        ),
+    ),
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(NO_CUDA, reason="no CUDA")]),
+]
+
+
+class Case(NamedTuple):
+    batch: int
+    frames: int
+    shapes: list[tuple[int, int]]
+    cells: list[int | None]
+    heads: int
+    dim: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(h * w for h, w in self.shapes)
+
+
+CASES = {
+    "even": Case(1, 2, [(1, 2), (2, 4), (4, 8)], [1, 2, 4], 2, 32),
+    "ragged": Case(2, 1, [(2, 3), (3, 5)], [1, 2], 1, 24),
+    "level_out": Case(1, 2, [(3, 2), (5, 3), (4, 2)], [2, None, 2], 1, 16),
+    "one_cell_mostly_outside": Case(1, 1, [(1, 2)], [12], 1, 16),
+    "empty_level": Case(1, 2, [(0, 4), (3, 3)], [4, 2], 1, 20),
+    "one_token": Case(1, 1, [(1, 1)], [1], 3, 16),
+    "more_slots_than_a_tile": Case(1, 5, [(4, 4)], [4], 1, 33),
+}
+
+
+def make_qkv(case: Case, layout: str, dtype: torch.dtype, device: str = "cpu") -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    sizes = (case.batch, case.frames, case.tokens, 3, case.heads, case.dim)
+    packed = torch.randn(sizes, generator=generator, dtype=torch.float64).to(device, dtype)
+    if layout == "packed":
+        return list(packed.unbind(3))
+    if layout == "permuted":  # dense, but with the head dim outermost
+        return [
+            x.permute(4, 1, 0, 3, 2).contiguous().permute(2, 1, 4, 3, 0) for x in packed.unbind(3)
+        ]
+    return [x.contiguous() for x in packed.unbind(3)]
+
+
+def call(case: Case, qkv: list[Tensor], **kwargs) -> Tensor:
+    return space_time_attention(*qkv, case.shapes, case.cells, **kwargs)
+
+
+def with_grads(case: Case, qkv: list[Tensor], weight: Tensor, **kwargs) -> list[Tensor]:
+    """Output and the three gradients."""
+    leaves = [x.detach().requires_grad_() for x in qkv]
+    out = call(case, leaves, **kwargs)
+    return [out.detach(), *torch.autograd.grad(out, leaves, weight.to(out))]
+
+
+def cell_members(case: Case) -> dict[tuple[int, int], list[int]]:
+    members: dict[tuple[int, int], list[int]] = {}
+    start = 0
+    for (height, width), cell in zip(case.shapes, case.cells, strict=True):
+        for y, x in itertools.product(range(height), range(width)):
+            if cell is not None:
+                members.setdefault((y // cell, x // cell), []).append(start + y * width + x)
+        start += height * width
+    return members
+
+
+def loop_oracle(case: Case, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    out = torch.zeros_like(q)
+    for b, m in itertools.product(range(case.batch), range(case.heads)):
+        for members in cell_members(case).values():
+            group = [(t, n) for t in range(case.frames) for n in members]
+            for t, n in group:
+                scores = [float(q[b, t, n, m] @ k[b, s, j, m]) * scale for s, j in group]
+                peak = max(scores)
+                weights = [math.exp(score - peak) for score in scores]
+                for weight, (s, j) in zip(weights, group, strict=True):
+                    out[b, t, n, m] += weight / sum(weights) * v[b, s, j, m]
+    return out
+
+
+def error_ratio(got: Tensor, want: Tensor) -> float:
+    """Root mean square of the error over that of what was wanted."""
+    want = want.to(torch.float64)
+    error = (got.to(torch.float64) - want).norm()
+    return float(error / want.norm()) if want.norm() > 0 else float(error)
+
+
+@pytest.fixture
+def poisoned():
+    """Uninitialised memory is NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_equals_loops(name):
+    case = CASES[name]
+    qkv = make_qkv(case, "contiguous", torch.float64)
+    got = call(case, qkv, backend="reference")
+    want = loop_oracle(case, *qkv, scale=case.dim**-0.5)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-13)
+
+
+def test_scale_is_used():
+    case = CASES["even"]
+    qkv = make_qkv(case, "contiguous", torch.float64)
+    got = call(case, qkv, scale=0.7, backend="reference")
+    torch.testing.assert_close(got, loop_oracle(case, *qkv, scale=0.7), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["ragged", "level_out", "empty_level"])
+def test_gradcheck(name):
+    case = CASES[name]._replace(batch=1, frames=2, dim=3)
+    leaves = [x.requires_grad_() for x in make_qkv(case, "contiguous", torch.float64)]
+    cells = cells_module.make_cells(
+        [s for shape in case.shapes for s in shape], [c or 0 for c in case.cells]
+    )
+    # The specification by itself, and the operator with its own backward.
+    assert torch.autograd.gradcheck(
+        lambda *x: reference.space_time_attention_reference(*x, cells, 0.5), leaves, fast_mode=True
+    )
+    assert torch.autograd.gradcheck(lambda *x: call(case, list(x)), leaves, fast_mode=True)
+
+
+def test_reference_backward_in_chunks(monkeypatch):
+    case = CASES["ragged"]
+    qkv = make_qkv(case, "contiguous", torch.float64)
+    weight = torch.randn_like(qkv[0])
+    whole = with_grads(case, qkv, weight)
+    monkeypatch.setattr(reference, "_SCORES_AT_ONCE", 1)
+    for got, want in zip(with_grads(case, qkv, weight), whole, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_equals_multihead_attention_on_gathered_cells():
+    case = Case(2, 3, [(2, 4), (4, 8)], [1, 2], 4, 8)
+    torch.manual_seed(0)
+    attention = torch.nn.MultiheadAttention(32, 4, batch_first=True, dtype=torch.float64)
+    tokens = torch.randn(2, 3, case.tokens, 32, dtype=torch.float64)
+    table = torch.tensor(list(cell_members(case).values()))  # (cells, tokens of a cell)
+    gathered = tokens[:, :, table].transpose(1, 2).flatten(0, 1).flatten(1, 2)
+    attended = attention(gathered, gathered, gathered, need_weights=False)[0]
+    want = torch.empty_like(tokens)
+    want[:, :, table] = attended.reshape(2, len(table), 3, -1, 32).transpose(1, 2)
+
+    packed = torch.nn.functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    qkv = list(packed.unflatten(-1, (3, 4, 8)).unbind(3))
+    got = attention.out_proj(call(case, qkv).flatten(3))
+    torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float32, 2e-6), (torch.float16, 2e-3), (torch.bfloat16, 1.5e-2)]
+)
+@pytest.mark.parametrize("name", CASES)
+def test_triton_equals_reference(name, dtype, bound, device, poisoned):
+    case = CASES[name]
+    layout = {torch.float32: "packed", torch.float16: "permuted"}.get(dtype, "contiguous")
+    qkv = make_qkv(case, layout, dtype, device)
+    weight = torch.randn(qkv[0].shape, dtype=torch.float64, device=device)
+    weight = weight.to(dtype).double()
+    got = with_grads(case, qkv, weight, backend="triton")
+    want = with_grads(case, [x.double() for x in qkv], weight, backend="reference")
+    for name, a, b in zip(("out", "dq", "dk", "dv"), got, want, strict=True):
+        assert a.dtype == dtype
+        # One token attends to itself only: its gradients of q and k are rounding errors.
+        if b.norm() < 1e-9:
+            assert a.norm() < 100 * bound, name
+        else:
+            assert error_ratio(a, b) < bound, name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_tokens_of_no_cell_are_zero_and_ignored(backend, poisoned, device):
+    case = CASES["level_out"]
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    for x in qkv:
+        x[:, :, 6:21] = torch.nan
+    for x in with_grads(case, qkv, torch.ones_like(qkv[0]), backend=backend):
+        assert torch.equal(x[:, :, 6:21], torch.zeros_like(x[:, :, 6:21]))
+        assert not x.isnan().any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(0, 2, [(2, 2)], [2], 1, 16),
+        Case(1, 0, [(2, 2)], [2], 1, 16),
+        Case(1, 1, [(0, 0), (2, 2)], [2, None], 1, 16),
+    ],
+)
+def test_nothing_to_attend(case, backend, poisoned, device):
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    for x in with_grads(case, qkv, torch.ones_like(qkv[0]), backend=backend):
+        assert torch.equal(x, torch.zeros_like(qkv[0]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_expanded_gradient(backend, device):
+    case = CASES["ragged"]
+    leaves = [x.requires_grad_() for x in make_qkv(case, "packed", torch.float32, device)]
+    got = torch.autograd.grad(call(case, leaves, backend=backend).sum(), leaves)
+    want = with_grads(case, leaves, torch.ones_like(leaves[0]), backend="reference")[1:]
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_offsets_beyond_int32(device):
+    case = Case(1, 3, [(2, 2)], [2], 1, 16)
+    frame = 2**30 + 64  # the third frame starts beyond 2**31 elements
+    storage = torch.empty(2 * frame + 3 * 64, dtype=torch.bfloat16, device=device)
+    small = make_qkv(case, "contiguous", torch.bfloat16, device)
+    large = []
+    for i, x in enumerate(small):
+        view = storage.as_strided(x.shape, (0, frame, 16, 16, 1), storage_offset=i * 64)
+        large.append(view.copy_(x))
+    weight = torch.randn_like(small[0])
+    for a, b in zip(
+        with_grads(case, large, weight, backend="triton"),
+        with_grads(case, small, weight, backend="triton"),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_CUDA, reason="no CUDA")
+@pytest.mark.parametrize(
+    ("shapes", "cells", "frames"),
+    [
+        ([(14, 28), (28, 56), (56, 112)], [2, 4, 8], 3),
+        ([(15, 27), (30, 54), (60, 108)], [2, 4, 8], 8),
+    ],
+)
+def test_real_sizes_on_cuda(shapes, cells, frames):
+    case = Case(1, frames, shapes, cells, 8, 32)
+    qkv = make_qkv(case, "packed", torch.bfloat16, "cuda")
+    weight = torch.randn_like(qkv[0])
+    got = with_grads(case, qkv, weight, backend="triton")
+    want = with_grads(case, [x.float() for x in qkv], weight, backend="reference")
+    again = with_grads(case, qkv, weight, backend="triton")
+    for a, b, c in zip(got, want, again, strict=True):
+        assert error_ratio(a, b) < 1.5e-2
+        assert torch.equal(a, c)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_permuting_frames_permutes_the_output(backend, device):
+    case = Case(1, 3, [(2, 3)], [2], 1, 16)
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    order = [2, 0, 1]
+    got = call(case, [x[:, order] for x in qkv], backend=backend)
+    want = call(case, qkv, backend=backend)[:, order]
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_other_cells_do_not_matter():
+    case = CASES["even"]
+    qkv = make_qkv(case, "contiguous", torch.float64)
+    before = call(case, qkv)
+    right = [n for (_, j), members in cell_members(case).items() if j == 1 for n in members]
+    left = [n for n in range(case.tokens) if n not in right]
+    for x in qkv:
+        x[:, :, right] += 1.0
+    after = call(case, qkv)
+    assert torch.equal(before[:, :, left], after[:, :, left])
+    assert not torch.allclose(before[:, :, right], after[:, :, right])
+
+
+def test_ragged_equals_padded_and_masked():
+    case = Case(1, 2, [(3, 5)], [2], 2, 8)
+    padded = Case(1, 2, [(4, 6)], [2], 2, 9)
+    qkv = make_qkv(case, "contiguous", torch.float64)
+    grids = [x.new_zeros(1, 2, 4, 6, 2, 9) for x in qkv]
+    for grid, x in zip(grids, qkv, strict=True):
+        grid[:, :, :3, :5, :, :8] = x.unflatten(2, (3, 5))
+    # A ninth channel drives the scores of absent keys to where their weights underflow.
+    grids[0][..., 8] = 1.0
+    grids[1][..., 8] = -1e4
+    grids[1][:, :, :3, :5, :, 8] = 0.0
+    want = call(padded, [grid.flatten(2, 3) for grid in grids], scale=0.3)
+    want = want.unflatten(2, (4, 6))[:, :, :3, :5, :, :8].flatten(2, 3)
+    torch.testing.assert_close(call(case, qkv, scale=0.3), want, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("layout", ["contiguous", "packed", "permuted"])
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_opcheck(backend, layout, device):
+    case = Case(1, 2, [(2, 2), (2, 3)], [None, 2], 1, 16)
+    leaves = [x.requires_grad_() for x in make_qkv(case, layout, torch.float32, device)]
+    torch.library.opcheck(OP, (*leaves, [2, 2, 2, 3], [0, 2], 0.25, backend))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_compiles_whole(backend, device):
+    case = CASES["level_out"]
+    qkv = make_qkv(case, "packed", torch.float32, device)
+    weight = torch.randn_like(qkv[0])
+    compiled = torch.compile(space_time_attention, fullgraph=True, backend="aot_eager")
+    leaves = [x.detach().requires_grad_() for x in qkv]
+    out = compiled(*leaves, case.shapes, case.cells, backend=backend)
+    got = [out, *torch.autograd.grad(out, leaves, weight)]
+    for a, b in zip(got, with_grads(case, qkv, weight, backend=backend), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_exports_for_any_number_of_frames():
+    case = CASES["ragged"]
+
+    class Module(torch.nn.Module):
+        def forward(self, q, k, v):
+            return space_time_attention(q, k, v, case.shapes, case.cells)
+
+    qkv = make_qkv(case._replace(frames=3), "contiguous", torch.float32)
+    frames = torch.export.Dim("frames", min=2, max=64)
+    exported = torch.export.export(Module(), tuple(qkv), dynamic_shapes=[{1: frames}] * 3)
+    other = make_qkv(case._replace(frames=4), "contiguous", torch.float32)
+    torch.testing.assert_close(exported.module()(*other), call(case, other))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_autocast_casts_like_the_caller(backend, device):
+    case = CASES["level_out"]
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast(device, dtype):
+            got = call(case, qkv, backend=backend)
+        assert got.dtype == dtype
+        assert torch.equal(got, call(case, [x.to(dtype) for x in qkv], backend=backend))
+
+
+class _Broken:
+    def __getitem__(self, grid):
+        raise RuntimeError("broken on purpose")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("module", "kernel"),
+    [
+        ("triton_forward", "forward_kernel"),
+        ("triton_backward", "query_kernel"),
+        ("triton_backward", "key_kernel"),
+    ],
+)
+def test_triton_reaches_its_kernels(monkeypatch, module, kernel, device):
+    case = CASES["ragged"]
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    weight = torch.ones_like(qkv[0])
+    # By name, since the package exports the function under the name of the folder.
+    module = importlib.import_module(f"segblocks_kernels.space_time_attention.{module}")
+    monkeypatch.setattr(module, kernel, _Broken())
+    with pytest.raises(RuntimeError, match="broken on purpose"):
+        with_grads(case, qkv, weight, backend="triton")
+    with_grads(case, qkv, weight, backend="reference")
+
+
+def test_explicit_triton_never_falls_back(monkeypatch):
+    case = CASES["one_token"]
+    qkv = make_qkv(case, "contiguous", torch.float32)
+    with pytest.raises(ValueError, match="float64"):
+        call(case, [x.double() for x in qkv], backend="triton")
+    wide = case._replace(dim=257)
+    with pytest.raises(ValueError, match="at most D=256"):
+        call(wide, make_qkv(wide, "contiguous", torch.float32), backend="triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ValueError, match="TRITON_INTERPRET"):
+        call(case, qkv, backend="triton")
+    monkeypatch.setenv("SEGBLOCKS_BACKEND", "triton")
+    with pytest.raises(ValueError, match="TRITON_INTERPRET"):
+        call(case, qkv)
+
+
+def test_backend_report():
+    assert backend_report("cpu")["space_time_attention"][0] == "reference"
+    assert backend_report("cuda")["space_time_attention"][0] == "triton"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"q": torch.zeros(1, 2, 10, 16)}, r"q must have shape \(B, T, N, M, D\)"),
+        ({"k": torch.zeros(1, 2, 9, 1, 16)}, r"k must have shape .* with .*N=10"),
+        ({"v": torch.zeros(1, 2, 10, 2, 16)}, r"v must have shape .* with .*M=1"),
+        ({"q": torch.zeros(1, 2, 10, 1, 16).int()}, "q must be floating point"),
+        ({"k": torch.zeros(1, 2, 10, 1, 16).half()}, "same dtype"),
+        ({"v": torch.zeros(1, 2, 10, 1, 16, device="meta")}, "same device"),
+        ({"spatial_shapes": [(2, 2), (2, 4)]}, "q must have N=12 tokens"),
+        ({"spatial_shapes": [(2, 2), (6,)]}, r"spatial_shapes\[1\] must be"),
+        ({"spatial_shapes": [(-2, -2), (2, 3)]}, r"spatial_shapes\[0\] must be"),
+        ({"spatial_shapes": torch.tensor([[2, 2], [2, 3]])}, "spatial_shapes .* got a tensor"),
+        ({"cell_sizes": [2]}, "cell_sizes must have one entry a level"),
+        ({"cell_sizes": [None, None]}, "cell_sizes .* got all None"),
+        ({"cell_sizes": [2, 0]}, r"cell_sizes\[1\] must be positive or None, got 0"),
+        ({"cell_sizes": [2, 2]}, "same grid of cells, got 1x1 at level 0, 1x2 at level 1"),
+        ({"backend": "cuda"}, "backend must be one of auto, triton, reference, got 'cuda'"),
+    ],
+)
+def test_wrong_arguments_are_named(change, match):
+    arguments = {name: torch.zeros(1, 2, 10, 1, 16) for name in "qkv"}
+    arguments |= {"spatial_shapes": [(2, 2), (2, 3)], "cell_sizes": [1, None]}
+    space_time_attention(**arguments)
+    with pytest.raises(ValueError, match=match):
+        space_time_attention(**(arguments | change))
