@@ -1,0 +1,8 @@
+"""Video in, results out: reading, the clip schedule, streaming, writing."""
+
+from __future__ import annotations
+
+from segblocks.inference.engine import VideoModel, segment, stream
+from segblocks.inference.video import VideoReader, open_video
+
+__all__ = ["VideoModel", "VideoReader", "open_video", "segment", "stream"]
