@@ -38,6 +38,7 @@ class VideoReader:
         num_frames: their number, None where unknown.
         reopen: makes a fresh reader of the same video, or says why there can be none.
         close: releases what ``frames`` holds.
+        max_frames: end after this many; later ones are not even decoded.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class VideoReader:
         num_frames: int | None = None,
         reopen: Callable[[], VideoReader] | str,
         close: Callable[[], None] | None = None,
+        max_frames: int | None = None,
     ) -> None:
         self.name = name
         self.fps = fps
-        self.num_frames = num_frames
         self._frames: Iterator[Any] | None = frames
+        self._num_frames = num_frames
+        self.max_frames = max_frames
         self._reopen = reopen
         self._close = close
         self._size: tuple[int, int] | None = None
@@ -67,6 +70,9 @@ class VideoReader:
     def __next__(self) -> np.ndarray:
         if self._frames is None:
             raise StopIteration
+        if self._count == self.max_frames:
+            self.close()
+            raise StopIteration
         try:
             frame = self._checked(next(self._frames))
         except StopIteration:
@@ -79,6 +85,12 @@ class VideoReader:
             raise
         self._count += 1
         return frame
+
+    @property
+    def num_frames(self) -> int | None:
+        """Number of frames to come from a fresh reader, None where unknown."""
+        known = [n for n in (self._num_frames, self.max_frames) if n is not None]
+        return min(known) if self._num_frames is not None else None
 
     @property
     def can_reopen(self) -> bool:
@@ -96,7 +108,9 @@ class VideoReader:
         """
         if isinstance(self._reopen, str):
             raise ValueError(f"{self.name}: cannot be read twice: {self._reopen}")
-        return self._reopen()
+        fresh = self._reopen()
+        fresh.fps, fresh.max_frames = self.fps, self.max_frames
+        return fresh
 
     def close(self) -> None:
         """Release the file; further iteration ends at once. May be called again."""
@@ -131,7 +145,9 @@ class VideoReader:
         return frame
 
 
-def open_video(source: VideoSource, *, fps: float | None = None) -> VideoReader:
+def open_video(
+    source: VideoSource, *, fps: float | None = None, max_frames: int | None = None
+) -> VideoReader:
     """Open a video of any kind for reading it frame by frame.
 
     Args:
@@ -141,6 +157,7 @@ def open_video(source: VideoSource, *, fps: float | None = None) -> VideoReader:
             frames, each (H, W, 3) uint8, a tensor (3, H, W), a PIL image or an image path.
             Always RGB. A reader is returned as it is.
         fps: frames per second, over what the file states. Folders, arrays and iterators state none.
+        max_frames: end after this many frames; later ones are not even decoded.
 
     Returns:
         A reader that has read no frame yet.
@@ -159,37 +176,45 @@ def open_video(source: VideoSource, *, fps: float | None = None) -> VideoReader:
     """
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"open_video: fps must be positive and finite, got {fps}")
+    if max_frames is not None and max_frames < 1:
+        raise ValueError(f"open_video: max_frames must be at least 1, got {max_frames}")
+    reader = _open(source)
+    if fps is not None:
+        reader.fps = fps
+    if max_frames is not None:
+        reader.max_frames = max_frames
+    return reader
+
+
+def _open(source: VideoSource) -> VideoReader:
     if isinstance(source, VideoReader):
-        source.fps = fps if fps is not None else source.fps
         return source
     if isinstance(source, str | PathLike):
-        return _open_path(Path(source), fps)
+        return _open_path(Path(source))
     if isinstance(source, np.ndarray | torch.Tensor):
-        return _open_array(source, fps)
-    return _open_iterable(source, fps)
+        return _open_array(source)
+    return _open_iterable(source)
 
 
-def _open_path(path: Path, fps: float | None) -> VideoReader:
+def _open_path(path: Path) -> VideoReader:
     def reopen() -> VideoReader:
-        return _open_path(path, fps)
+        return _open_path(path)
 
     if path.is_dir() or (path.exists() and path.suffix.lower() in IMAGE_SUFFIXES):
         paths = list_images(path) if path.is_dir() else [path]
-        return VideoReader(
-            read_images(paths), name=str(path), fps=fps, num_frames=len(paths), reopen=reopen
-        )
+        return VideoReader(read_images(paths), name=str(path), num_frames=len(paths), reopen=reopen)
     decoder = VideoDecoder(path)
     return VideoReader(
         decoder.frames(),
         name=str(path),
-        fps=fps if fps is not None else decoder.fps,
+        fps=decoder.fps,
         num_frames=decoder.num_frames,
         reopen=reopen,
         close=decoder.close,
     )
 
 
-def _open_array(video: np.ndarray | torch.Tensor, fps: float | None) -> VideoReader:
+def _open_array(video: np.ndarray | torch.Tensor) -> VideoReader:
     shape = tuple(video.shape)
     channels_first = isinstance(video, torch.Tensor) and shape[1:2] == (3,) and shape[3:] != (3,)
     if len(shape) != 4 or not (shape[3] == 3 or channels_first):
@@ -202,13 +227,12 @@ def _open_array(video: np.ndarray | torch.Tensor, fps: float | None) -> VideoRea
     return VideoReader(
         iter(video),
         name="video array",
-        fps=fps,
         num_frames=shape[0],
-        reopen=lambda: _open_array(video, fps),
+        reopen=lambda: _open_array(video),
     )
 
 
-def _open_iterable(frames: Any, fps: float | None) -> VideoReader:
+def _open_iterable(frames: Any) -> VideoReader:
     if isinstance(frames, dict | bytes) or not isinstance(frames, Iterable):
         raise TypeError(
             "open_video: source must be a path, an array or tensor (T, H, W, 3), or an iterable "
@@ -219,12 +243,11 @@ def _open_iterable(frames: Any, fps: float | None) -> VideoReader:
     return VideoReader(
         map(_own, iterator),
         name="frames",
-        fps=fps,
         num_frames=len(frames) if hasattr(frames, "__len__") else None,  # pyright: ignore
         reopen="it is an iterator, whose frames are gone once they are read; pass a list, a file "
         "or a folder instead"
         if one_shot
-        else lambda: _open_iterable(frames, fps),
+        else lambda: _open_iterable(frames),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -326,3 +327,18 @@ def test_a_reader_is_taken_as_it_is() -> None:
     assert open_video(reader, fps=7) is reader
     assert reader.fps == 7
     assert isinstance(reader, VideoReader)
+
+
+def test_max_frames_ends_early_and_decodes_no_more(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", gray_levels(20))
+    reader = open_video(path, max_frames=3, fps=7)
+    assert reader.num_frames == 3
+    assert len(list(reader)) == 3
+    again = reader.reopen()
+    assert (again.fps, len(list(again))) == (7, 3)
+    assert open_video(path, max_frames=99).num_frames == 20
+    endless = itertools.repeat(noise(1)[0])
+    assert open_video(endless, max_frames=2).num_frames is None
+    assert len(list(open_video(endless, max_frames=2))) == 2
+    with pytest.raises(ValueError, match="max_frames"):
+        open_video(path, max_frames=0)

@@ -1,0 +1,259 @@
+"""What ``VideoSegmentation.save`` writes: masks, submission files, an overlay video."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segblocks.inference.encode import VideoWriter
+from segblocks.inference.folder import check_writable, whole_folder
+from segblocks.inference.formats import (
+    burst_sequence,
+    kitti_step_picture,
+    segments_info,
+    youtube_vis_records,
+)
+from segblocks.inference.label_files import id_to_rgb, write_label_map
+from segblocks.inference.result_file import (
+    RESULT_FILE,
+    SEMANTIC_FOLDER,
+    encode_result,
+    is_result,
+    read_result_file,
+)
+from segblocks.inference.video import VideoReader
+from segblocks.ops.label_map import label_map_from_masks
+from segblocks.results import VideoSegmentation
+from segblocks.viz import overlay as draw_overlay
+
+#: Playing speed of overlays of sources that state none: that of DAVIS.
+DEFAULT_FPS = 24.0
+
+_MASKS, _OVERLAY, _VIS, _BURST = "masks", "overlay.mp4", "results.json", "burst.json"
+_PANOPTIC, _PREDICTION, _KITTI = "panoptic", "pred.json", "kitti_step"
+_OWNED = (
+    *(RESULT_FILE, SEMANTIC_FOLDER, _MASKS, _OVERLAY, _VIS),
+    *(_BURST, _PANOPTIC, _PREDICTION, _KITTI),
+)
+
+
+def save_result(result: VideoSegmentation, path: Path, *, overlay: bool = False) -> Path:
+    """Write a result to a folder, which appears whole or not at all.
+
+    Always ``result.json`` (see `read_result`) and ``masks/00000.png``...: label maps of track ids,
+    in DAVIS colours up to id 255 (see `write_label_map`), tracks of higher score on top. Besides,
+    by task:
+
+    - VIS: ``results.json`` of YouTube-VIS and OVIS.
+    - VPS: ``panoptic/*.png`` and ``pred.json`` as in VIPSeg and Cityscapes-VPS; with the vocabulary
+      ``kitti_step``, ``kitti_step/*.png`` instead.
+    - VPS and VSS: ``semantic/*.png``, the class index + 1.
+    - PET: ``burst.json``. For VOS, ``masks`` is what DAVIS wants.
+
+    Args:
+        result: of any task.
+        path: the folder. An earlier result in it is replaced; other files in it stay.
+        overlay: also write ``overlay.mp4``, for which the source is read again.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        PermissionError: the place cannot be written to.
+        ValueError: ``path`` is a file, holds files of the same names that are no earlier result,
+            or the source of an overlay can be read only once.
+        ImportError: an overlay without PyAV.
+    """
+    path = Path(path)
+    check_output(path)
+    owned = _OWNED if is_result(path) else ()
+    reader = _reopen(result) if overlay else None
+    with whole_folder(path, owned=owned) as folder:
+        _write_json(folder / RESULT_FILE, encode_result(result))
+        _write_pictures(folder / _MASKS, result, _write_ids(result))
+        _write_submission(folder, result)
+        if result.has_semantic:
+            _write_pictures(folder / SEMANTIC_FOLDER, result, _write_semantic(result))
+        if reader is not None:
+            with reader:
+                _write_overlay(folder / _OVERLAY, result, reader)
+    return path
+
+
+def read_result(path: str | os.PathLike[str]) -> VideoSegmentation:
+    """Read back what ``save`` wrote.
+
+    Args:
+        path: the folder, or the ``result.json`` in it.
+
+    Returns:
+        The result; it can be saved again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not written by segblocks, or by a later version of it.
+    """
+    return read_result_file(Path(path), save_result)
+
+
+def check_output(path: Path) -> None:
+    """Raise what `save_result` would raise about a folder, before there is a result.
+
+    Args:
+        path: the folder, which need not exist.
+
+    Raises:
+        PermissionError: the place cannot be written to.
+        ValueError: ``path`` is a file, or holds files of our names that are no earlier result.
+    """
+    check_writable(path)
+    if is_result(path):
+        return
+    strangers = [name for name in _OWNED if (path / name).exists()]
+    if strangers:
+        raise ValueError(
+            f"{path}: holds {', '.join(strangers)}, which is no earlier result of segblocks and "
+            "would be overwritten; choose another folder"
+        )
+
+
+def draw_result(result: VideoSegmentation, t: int, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw what was found in frame ``t`` over it, with labels, ids and scores.
+
+    Args:
+        result: of any task.
+        t: index of the frame.
+        frame: RGB (H, W, 3) uint8.
+
+    Returns:
+        A new frame.
+    """
+    if result.has_semantic:
+        panoptic = result.panoptic(t)
+        names = {s.id: _caption(s.label, s.track_id, s.score) for s in panoptic.segments}
+        return draw_overlay(frame, panoptic.ids, texts=names)
+    names = {track.id: _caption(track.label, track.id, track.score) for track in result.tracks}
+    return draw_overlay(frame, track_label_map(result, t), texts=names)
+
+
+def track_label_map(result: VideoSegmentation, t: int) -> NDArray[np.int32]:
+    """Paint the tracks of frame ``t`` into one map of ids (H, W), higher scores on top."""
+    frame = result.frame(t)
+    scores = [-np.inf if score is None else score for score in frame.scores]
+    order = np.argsort(scores, kind="stable").tolist()
+    return label_map_from_masks(frame.masks[order], [frame.ids[i] for i in order])
+
+
+def _write_ids(result: VideoSegmentation) -> Callable[[Path, int], None]:
+    """Return the function that writes the label map of a frame as PNG."""
+    highest = max((track.id for track in result.tracks), default=0)
+
+    def write(path: Path, t: int) -> None:
+        write_label_map(path, track_label_map(result, t), max_id=highest)
+
+    return write
+
+
+def _write_semantic(result: VideoSegmentation) -> Callable[[Path, int], None]:
+    highest = len(result.vocabulary) if result.vocabulary else 0
+
+    def write(path: Path, t: int) -> None:
+        classes = np.maximum(result.semantic(t), -1) + 1
+        write_label_map(path, classes, max_id=highest)
+
+    return write
+
+
+def _write_submission(folder: Path, result: VideoSegmentation) -> None:
+    if result.task_name == "vis":
+        _write_json(folder / _VIS, youtube_vis_records(result))
+    elif result.task_name == "pet":
+        name = Path(_name(result)).stem
+        sequence = burst_sequence(result, name, fps=_fps(result))
+        _write_json(folder / _BURST, {"split": "", "sequences": [sequence]})
+    elif result.task_name == "vps" and result.vocabulary is not None:
+        if result.vocabulary.name == "kitti_step":
+            _write_kitti_step(folder / _KITTI, result)
+        else:
+            _write_panoptic(folder, result)
+
+
+def _write_panoptic(folder: Path, result: VideoSegmentation) -> None:
+    vocabulary = result.vocabulary
+    assert vocabulary is not None
+    frames: list[dict[str, Any]] = []
+
+    def write(path: Path, t: int) -> None:
+        panoptic = result.panoptic(t)
+        Image.fromarray(id_to_rgb(panoptic.ids)).save(path)
+        info = segments_info(panoptic, vocabulary)
+        frames.append({"file_name": path.name, "image_id": path.stem, "segments_info": info})
+
+    _write_pictures(folder / _PANOPTIC, result, write)
+    categories = [
+        {"id": vocabulary.category_id(i), "name": name, "isthing": int(vocabulary.is_thing(i))}
+        for i, name in enumerate(vocabulary.classes)
+    ]
+    video = {"video_id": Path(_name(result)).stem, "annotations": frames}
+    _write_json(folder / _PREDICTION, {"annotations": [video], "categories": categories})
+
+
+def _write_kitti_step(folder: Path, result: VideoSegmentation) -> None:
+    vocabulary = result.vocabulary
+    assert vocabulary is not None
+
+    def write(path: Path, t: int) -> None:
+        Image.fromarray(kitti_step_picture(result.panoptic(t), vocabulary)).save(path)
+
+    _write_pictures(folder, result, write)
+
+
+def _write_overlay(path: Path, result: VideoSegmentation, reader: VideoReader) -> None:
+    with VideoWriter(path, reader.fps or DEFAULT_FPS, result.size) as writer:
+        t = -1
+        for t, frame in zip(range(result.num_frames), reader, strict=False):
+            writer.write(draw_result(result, t, frame))
+        if t + 1 < result.num_frames:
+            raise ValueError(
+                f"{reader.name}: had {result.num_frames} frames when it was segmented, "
+                f"{t + 1} when it was read again"
+            )
+
+
+def _write_pictures(
+    folder: Path, result: VideoSegmentation, write: Callable[[Path, int], None]
+) -> None:
+    folder.mkdir()
+    for t in range(result.num_frames):
+        write(folder / f"{t:05d}.png", t)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, allow_nan=False, ensure_ascii=False)
+
+
+def _reopen(result: VideoSegmentation) -> VideoReader:
+    if not isinstance(result.source, VideoReader):
+        raise ValueError("save: this result does not know its video, so there can be no overlay")
+    return result.source.reopen()
+
+
+def _name(result: VideoSegmentation) -> str:
+    return result.source.name if isinstance(result.source, VideoReader) else "video"
+
+
+def _fps(result: VideoSegmentation) -> float | None:
+    return result.source.fps if isinstance(result.source, VideoReader) else None
+
+
+def _caption(label: str | None, number: int | None, score: float | None) -> str:
+    parts = (label, number, None if score is None else f"{score:.2f}")
+    return " ".join(str(part) for part in parts if part is not None)
