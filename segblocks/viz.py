@@ -1,13 +1,21 @@
-"""Colours for ids, and masks drawn over frames."""
+"""Colours for ids, and masks and label maps drawn over frames."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+
+from segblocks.ops.label_map import label_map_from_masks
+
+_TITLE_HEIGHT = 14
+# Names of smaller regions would hide them.
+_NAMED_SHARE = 0.01
 
 
 @cache
@@ -49,73 +57,190 @@ def id_colors(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 def overlay(
     frame: NDArray[np.uint8],
-    label_map: NDArray[np.integer],
+    masks: NDArray[np.bool_] | NDArray[np.integer],
+    ids: Sequence[int] | None = None,
+    labels: Sequence[str | None] | None = None,
     *,
     texts: Mapping[int, str] | None = None,
     alpha: float = 0.5,
+    contour: bool = True,
 ) -> NDArray[np.uint8]:
-    """Tint the objects of a frame, outline them, and name them.
+    """Tint the objects of a frame in the colours of their ids, outline them, and name them.
 
     Args:
-        frame: RGB (H, W, 3).
-        label_map: (H, W), each pixel the id of its object; 0 is left as it is.
-        texts: id -> what to write at the object's top; ids without a text get none.
-        alpha: weight of the colour inside an object, 0..1; outlines are solid.
+        frame: RGB, (H, W, 3).
+        masks: (O, H, W) boolean, each drawn over those before it; or a label map (H, W) in which
+            each pixel holds the id of its object, 0 being left as it is.
+        ids: positive number of each mask; None counts from 1. Label maps have theirs already.
+        labels: class name of each mask, written with its id at the top of the object; where it is
+            None the id stands alone. By default nothing is written.
+        texts: id -> what to write in full, instead of ``labels``; ids without a text get none.
+        alpha: weight of the colour inside an object, 0 to 1.
+        contour: draw the outlines, in solid colour.
 
     Returns:
-        A new frame, uint8 (H, W, 3).
+        A new frame, (H, W, 3).
 
     Raises:
-        ValueError: frame and label map differ in size.
+        ValueError: another shape or dtype, masks that differ from the frame in size, lengths that
+            differ, or ``alpha`` beyond 0 to 1.
 
     Example:
-        >>> frame, ids = np.full((4, 6, 3), 100, np.uint8), np.zeros((4, 6), np.int32)
-        >>> bool((overlay(frame, ids) == frame).all())
+        >>> frame, masks = np.full((4, 6, 3), 100, np.uint8), np.zeros((1, 4, 6), bool)
+        >>> bool((overlay(frame, masks, [3]) == frame).all())
         True
     """
-    if frame.shape[:2] != label_map.shape:
+    label_map, numbers = _as_label_map(masks, ids)
+    drawn = _tint("overlay", frame, label_map, alpha, contour=contour)
+    if labels is not None:
+        if texts is not None or len(labels) != len(numbers):
+            raise ValueError(
+                f"overlay: labels must name the {len(numbers)} masks, and texts be left out then, "
+                f"got {len(labels)} labels and texts {texts}"
+            )
+        texts = {i: f"{name or ''} {i}".lstrip() for i, name in zip(numbers, labels, strict=True)}
+    return _write(drawn, list(_place(label_map, texts))) if texts else drawn
+
+
+def overlay_semantic(
+    frame: NDArray[np.uint8],
+    semantic: NDArray[np.integer],
+    classes: Sequence[str] | None = None,
+    *,
+    alpha: float = 0.5,
+    contour: bool = False,
+) -> NDArray[np.uint8]:
+    """Tint each pixel in the colour of its class, and name the larger regions.
+
+    Args:
+        frame: RGB, (H, W, 3).
+        semantic: (H, W), class indices from 0; negative pixels are left as they are.
+        classes: names of the classes, such as ``vocabulary.classes``; None writes nothing.
+        alpha: weight of the colour, 0 to 1.
+        contour: draw the borders between classes, in solid colour.
+
+    Returns:
+        A new frame, (H, W, 3).
+
+    Raises:
+        ValueError: another shape or dtype, a map that differs from the frame in size, a class
+            without a name, or ``alpha`` beyond 0 to 1.
+
+    Example:
+        >>> frame, sky = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), int)
+        >>> overlay_semantic(frame, sky)[0, 0].tolist()
+        [64, 0, 0]
+    """
+    label_map = np.maximum(np.asarray(semantic), -1) + 1
+    drawn = _tint("overlay_semantic", frame, label_map, alpha, contour=contour)
+    if classes is None:
+        return drawn
+    areas = np.bincount(label_map.ravel(), minlength=1)
+    if len(areas) - 1 > len(classes):
         raise ValueError(
-            f"overlay: label_map must be {frame.shape[:2]} like the frame, got {label_map.shape}"
+            f"overlay_semantic: classes must name class {len(areas) - 2}, got {len(classes)} names"
         )
-    colors = id_colors(label_map).astype(np.float32)
-    mixed = np.rint(frame * (1 - alpha) + colors * alpha).astype(np.uint8)
-    inside = label_map != 0
-    drawn = np.where(inside[..., None], mixed, frame)
-    edge = inside & _borders(label_map)
-    drawn[edge] = colors[edge]
-    return _write_texts(drawn, label_map, texts) if texts else drawn
+    large = np.flatnonzero(areas >= max(1, _NAMED_SHARE * label_map.size))
+    texts = [(*_middle(label_map == i), classes[i - 1]) for i in large.tolist() if i]
+    return _write(drawn, texts)
 
 
 def contact_sheet(
-    rows: Mapping[str, Sequence[NDArray[np.uint8]]], *, gap: int = 4
+    frames: Sequence[NDArray[np.uint8]] | Mapping[str, Sequence[NDArray[np.uint8]]],
+    columns: int | None = None,
+    *,
+    gap: int = 4,
 ) -> NDArray[np.uint8]:
-    """Lay frames out on one sheet, a titled row for each entry.
+    """Lay frames out on one sheet.
 
     Args:
-        rows: title -> frames of one size, which is the same for all rows.
+        frames: RGB frames of one size, row after row; or title -> the frames of a row.
+        columns: frames in a row; by default as square a sheet as can be. Titled rows have theirs.
         gap: pixels between frames.
 
     Returns:
-        uint8 array (H, W, 3) on white.
+        (H, W, 3), on white.
 
     Raises:
-        ValueError: no frame at all.
+        ValueError: no frame, frames of different sizes, or ``columns`` that is not positive.
+
+    Example:
+        >>> contact_sheet([np.zeros((4, 6, 3), np.uint8)] * 3, columns=2, gap=1).shape
+        (11, 15, 3)
     """
-    frames = [frame for row in rows.values() for frame in row]
-    if not frames:
-        raise ValueError("contact_sheet: rows hold no frame")
-    height, width = frames[0].shape[:2]
-    title = 14
-    columns = max(len(row) for row in rows.values())
-    size = (columns * (width + gap) + gap, len(rows) * (height + title + gap) + gap)
+    if isinstance(frames, Mapping):
+        rows, title = [(name, list(row)) for name, row in frames.items()], _TITLE_HEIGHT
+    else:
+        listed, title = list(frames), 0
+        columns = math.ceil(math.sqrt(len(listed))) or 1 if columns is None else columns
+        if columns < 1:
+            raise ValueError(f"contact_sheet: columns must be positive, got {columns}")
+        starts = range(0, len(listed), columns)
+        rows = [("", listed[start : start + columns]) for start in starts]
+    sizes = {frame.shape for _, row in rows for frame in row}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"contact_sheet: frames must be at least one, of one size, got {sorted(sizes)}"
+        )
+    height, width = sizes.pop()[:2]
+    num_columns = max(len(row) for _, row in rows)
+    size = (num_columns * (width + gap) + gap, len(rows) * (height + title + gap) + gap)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for y, (name, row) in enumerate(rows.items()):
+    for y, (name, row) in enumerate(rows):
         top = gap + y * (height + title + gap)
         draw.text((gap, top), name, fill="black")
         for x, frame in enumerate(row):
             sheet.paste(Image.fromarray(frame), (gap + x * (width + gap), top + title))
     return np.array(sheet)
+
+
+def _as_label_map(
+    masks: NDArray[Any], ids: Sequence[int] | None
+) -> tuple[NDArray[np.integer], Sequence[int]]:
+    if masks.ndim == 2 and np.issubdtype(masks.dtype, np.integer):
+        if ids is not None:
+            raise ValueError("overlay: ids must be left out where masks is a label map")
+        return masks, ()
+    if masks.ndim != 3 or masks.dtype != np.bool_:
+        raise ValueError(
+            "overlay: masks must be boolean (O, H, W) or a label map (H, W) of integers, "
+            f"got {masks.shape} {masks.dtype}"
+        )
+    numbers = range(1, len(masks) + 1) if ids is None else ids
+    if len(numbers) != len(masks) or any(i < 1 for i in numbers):
+        raise ValueError(f"overlay: ids must be {len(masks)} numbers from 1, got {list(numbers)}")
+    return label_map_from_masks(masks, numbers), numbers
+
+
+def _tint(
+    caller: str,
+    frame: NDArray[np.uint8],
+    label_map: NDArray[np.integer],
+    alpha: float,
+    *,
+    contour: bool,
+) -> NDArray[np.uint8]:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(
+            f"{caller}: frame must be uint8 (H, W, 3), got {frame.shape} {frame.dtype}"
+        )
+    if frame.shape[:2] != label_map.shape:
+        raise ValueError(
+            f"{caller}: masks must have the size {frame.shape[:2]} of the frame, "
+            f"got {label_map.shape}"
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"{caller}: alpha must be 0 to 1, got {alpha}")
+    drawn = frame.copy()
+    inside = label_map > 0
+    weight = np.float32(alpha)
+    colors = id_colors(label_map[inside])
+    drawn[inside] = np.rint(frame[inside] * (1 - weight) + colors * weight)
+    if contour:
+        edge = inside & _borders(label_map)
+        drawn[edge] = id_colors(label_map[edge])
+    return drawn
 
 
 def _borders(label_map: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -130,20 +255,34 @@ def _borders(label_map: NDArray[np.integer]) -> NDArray[np.bool_]:
     return border
 
 
-def _write_texts(
-    frame: NDArray[np.uint8], label_map: NDArray[np.integer], texts: Mapping[int, str]
-) -> NDArray[np.uint8]:
+def _place(
+    label_map: NDArray[np.integer], texts: Mapping[int, str]
+) -> Iterator[tuple[int, int, str]]:
+    """Where each text goes: to the first pixel (x, y) of its object, if that has one."""
+    for number, text in texts.items():
+        region = label_map == number
+        if region.any():
+            y, x = divmod(int(region.argmax()), label_map.shape[1])
+            yield x, y, text
+
+
+def _middle(region: NDArray[np.bool_]) -> tuple[int, int]:
+    """The pixel (x, y) of a region that is nearest to its centre of mass."""
+    rows, columns = np.nonzero(region)
+    distance = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+    nearest = int(distance.argmin())
+    return int(columns[nearest]), int(rows[nearest])
+
+
+def _write(frame: NDArray[np.uint8], texts: Sequence[tuple[int, int, str]]) -> NDArray[np.uint8]:
     image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
-    for number, text in texts.items():
-        rows, columns = np.nonzero(label_map == number)
-        if len(rows) == 0:
-            continue
-        corner = (int(columns[0]), int(rows[0]))
-        box = draw.textbbox(corner, text)
+    font = ImageFont.load_default(max(10, frame.shape[0] // 36))
+    for x, y, text in texts:
+        box = draw.textbbox((x, y), text, font=font)
         # A name that would leave the frame is moved back in, as far as it fits.
-        left = max(0, min(corner[0], frame.shape[1] - int(box[2] - box[0]) - 1))
-        top = max(0, min(corner[1], frame.shape[0] - int(box[3] - corner[1]) - 1))
-        draw.rectangle(draw.textbbox((left, top), text), fill="black")
-        draw.text((left, top), text, fill="white")
+        left = max(0, min(x, frame.shape[1] - int(box[2] - x) - 1))
+        top = max(0, min(y, frame.shape[0] - int(box[3] - y) - 1))
+        draw.rectangle(draw.textbbox((left, top), text, font=font), fill="black")
+        draw.text((left, top), text, fill="white", font=font)
     return np.array(image)
