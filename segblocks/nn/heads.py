@@ -75,8 +75,7 @@ class GroupMaskEmbedding(nn.Module):
         strangers = [name for name in groups if name not in self.embeddings]
         if strangers:
             raise ValueError(
-                f"GroupMaskEmbedding: groups must be among {list(self.embeddings)}, "
-                f"got {strangers}"
+                f"GroupMaskEmbedding: groups must be among {list(self.embeddings)}, got {strangers}"
             )
         ordered = sorted(groups.items(), key=lambda item: item[1].start)
         return torch.cat([self.embeddings[name](queries[:, part]) for name, part in ordered], 1)

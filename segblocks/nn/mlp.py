@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -17,7 +19,7 @@ def mlp(*dims: int) -> nn.Sequential:
         torch.Size([3, 2])
     """
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(dims[:-1], dims[1:], strict=True):
+    for inputs, outputs in pairwise(dims):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -40,8 +42,8 @@ class FeedForwardBlock(nn.Module):
         super().__init__()
         self.layers = mlp(embed_dim, hidden_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
-        for linear in (self.layers[0], self.layers[2]):
-            nn.init.xavier_uniform_(linear.weight)
+        for weight in (p for p in self.layers.parameters() if p.dim() > 1):
+            nn.init.xavier_uniform_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""

@@ -200,9 +200,9 @@ class ObjectEncoder(nn.Module):
         """Features and position codes of the stride-4 cells, (R * h * w, C) each."""
         finest = features[self.strides[-1]].detach()
         frames, channels, height, width = finest.shape
-        code = sine_position_2d(
-            height, width, channels, normalize=False, device=finest.device
-        ).to(finest.dtype)
+        code = sine_position_2d(height, width, channels, normalize=False, device=finest.device).to(
+            finest.dtype
+        )
         return (
             finest.flatten(2).transpose(1, 2).flatten(0, 1),
             code.flatten(0, 1).repeat(frames, 1),
@@ -215,14 +215,15 @@ class ObjectEncoder(nn.Module):
         at_levels = []
         for stride in self.strides:
             level = features[stride]
-            x, y = _pixel_at_stride(points, stride, level.shape[-1], level.shape[-2])
+            x, y = _pixel_at_stride(points, stride, level)
             at_levels.append(level[frames, :, y, x])
-        height, width = level.shape[-2:]
         tokens = [
             self.point_tokens[str(stride)](feature)
             for stride, feature in zip(self.strides, at_levels, strict=True)
         ]
-        where = (frames * height + y) * width + x
+        finest = features[self.strides[-1]]
+        x, y = _pixel_at_stride(points, self.strides[-1], finest)
+        where = (frames * finest.shape[-2] + y) * finest.shape[-1] + x
         return self.point_query(torch.cat(at_levels, dim=-1)), torch.stack(tokens, dim=1), where
 
     def _refine(
@@ -289,9 +290,9 @@ def _own_tokens(tokens: Tensor, start: int) -> PointLists:
     return PointLists(indices, offsets, torch.ones_like(indices))
 
 
-def _pixel_at_stride(points: Tensor, stride: int, width: int, height: int) -> tuple[Tensor, Tensor]:
+def _pixel_at_stride(points: Tensor, stride: int, level: Tensor) -> tuple[Tensor, Tensor]:
     cell = ((points + 0.5) / stride).floor().long()
-    return cell[:, 0].clamp(0, width - 1), cell[:, 1].clamp(0, height - 1)
+    return cell[:, 0].clamp(0, level.shape[-1] - 1), cell[:, 1].clamp(0, level.shape[-2] - 1)
 
 
 def _slices(num_masks: int, queries_per_object: int, num_points: int) -> tuple[slice, ...]:

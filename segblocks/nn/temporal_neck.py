@@ -70,7 +70,7 @@ class TemporalNeck(nn.Module):
         self.input_projections = nn.ModuleDict(
             {str(s): _projection(in_channels[s], embed_dim, bias=True) for s in self.strides}
         )
-        self.level_embedding = nn.Parameter(torch.empty(len(self.strides), embed_dim))
+        self.level_embedding = nn.Parameter(torch.randn(len(self.strides), embed_dim))
         self.deformable_layers = nn.ModuleList(
             DeformableEncoderLayer(
                 embed_dim,
@@ -82,7 +82,7 @@ class TemporalNeck(nn.Module):
             for _ in range(num_layers)
         )
         if self.cells:
-            self.temporal_level_embedding = nn.Parameter(torch.empty(len(self.strides), embed_dim))
+            self.temporal_level_embedding = nn.Parameter(torch.randn(len(self.strides), embed_dim))
             self.temporal_layers = nn.ModuleList(
                 TemporalAttentionLayer(embed_dim, num_heads, hidden_dim=hidden_dim)
                 for _ in range(num_layers)
@@ -90,23 +90,11 @@ class TemporalNeck(nn.Module):
         self.laterals = nn.ModuleDict(
             {str(s): _projection(in_channels[s], embed_dim) for s in self.lateral_strides}
         )
-        self.smoothers = nn.ModuleDict(
-            {str(s): _smoother(embed_dim) for s in self.lateral_strides}
-        )
+        self.smoothers = nn.ModuleDict({str(s): _smoother(embed_dim) for s in self.lateral_strides})
         self.mask_projection = nn.Conv2d(embed_dim, embed_dim, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew: embeddings normal, projections Xavier, convolutions Kaiming."""
-        nn.init.normal_(self.level_embedding)
-        if self.cells:
-            nn.init.normal_(self.temporal_level_embedding)
-        for projection in self.input_projections.values():
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
-        for block in (*self.laterals.values(), *self.smoothers.values(), [self.mask_projection]):
-            nn.init.kaiming_uniform_(block[0].weight, a=1)
-        nn.init.zeros_(self.mask_projection.bias)
+        nn.init.kaiming_uniform_(self.mask_projection.weight, a=1)
+        if self.mask_projection.bias is not None:
+            nn.init.zeros_(self.mask_projection.bias)
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Align a clip's features.
@@ -119,9 +107,7 @@ class TemporalNeck(nn.Module):
             stride -> (B, T, C, H / s, W / s) for ``strides`` and ``mask_stride``.
         """
         batch, frames = features[self.strides[0]].shape[:2]
-        maps = [
-            self.input_projections[str(s)](features[s].flatten(0, 1)) for s in self.strides
-        ]
+        maps = [self.input_projections[str(s)](features[s].flatten(0, 1)) for s in self.strides]
         shapes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
         tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
         tokens = self._attend(tokens, shapes, batch, frames)
@@ -154,9 +140,7 @@ class TemporalNeck(nn.Module):
         ]
         return torch.cat(levels).to(like.dtype)
 
-    def _clip_positions(
-        self, frames: int, shapes: list[tuple[int, int]], like: Tensor
-    ) -> Tensor:
+    def _clip_positions(self, frames: int, shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
         dim = self.level_embedding.shape[1]
         levels = [
             sine_position_3d(frames, *shape, dim, **_at_least_float32(like)).flatten(1, 2)
@@ -187,17 +171,19 @@ def _at_least_float32(like: Tensor) -> dict[str, Any]:
 
 
 def _projection(in_channels: int, embed_dim: int, *, bias: bool = False) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, embed_dim, 1, bias=bias), nn.GroupNorm(NORM_GROUPS, embed_dim)
-    )
+    conv = nn.Conv2d(in_channels, embed_dim, 1, bias=bias)
+    if conv.bias is None:
+        nn.init.kaiming_uniform_(conv.weight, a=1)
+    else:
+        nn.init.xavier_uniform_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv, nn.GroupNorm(NORM_GROUPS, embed_dim))
 
 
 def _smoother(embed_dim: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(embed_dim, embed_dim, 3, padding=1, bias=False),
-        nn.GroupNorm(NORM_GROUPS, embed_dim),
-        nn.ReLU(),
-    )
+    conv = nn.Conv2d(embed_dim, embed_dim, 3, padding=1, bias=False)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    return nn.Sequential(conv, nn.GroupNorm(NORM_GROUPS, embed_dim), nn.ReLU())
 
 
 def _halvings(start: int, end: int) -> tuple[int, ...]:
@@ -222,4 +208,6 @@ def _check_strides(
         )
     strangers = [stride for stride in cells if stride not in needed]
     if strangers:
-        raise ValueError(f"TemporalNeck: cells must lie on strides {tuple(needed)}, got {strangers}")
+        raise ValueError(
+            f"TemporalNeck: cells must lie on strides {tuple(needed)}, got {strangers}"
+        )

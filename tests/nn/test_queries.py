@@ -6,9 +6,13 @@ from segblocks.nn import concatenate
 
 def test_groups_follow_each_other_and_types_are_spread() -> None:
     a, b, c = torch.zeros(2, 3, 4), torch.ones(2, 0, 4), torch.full((2, 2, 4), 2.0)
-    queries = concatenate([(n, x, x[:, :1].mean() + torch.zeros(1, 1, 4)) for n, x in
-                           [("instance", a), ("background", a[:, :0] + b), ("object", c)]
-                           if n != "background"] )
+    queries = concatenate(
+        [
+            (n, x, x[:, :1].mean() + torch.zeros(1, 1, 4))
+            for n, x in [("instance", a), ("background", a[:, :0] + b), ("object", c)]
+            if n != "background"
+        ]
+    )
     assert queries.groups == {"instance": slice(0, 3), "object": slice(3, 5)}
     assert torch.equal(queries.content, torch.cat([a, c], 1))
     assert torch.equal(queries.position, torch.cat([a, c], 1))

@@ -227,7 +227,7 @@ class TarViS(nn.Module, PretrainedModel):
         batch = levels[MASK_STRIDE].shape[0]
         queries = concatenate(
             [
-                (name, content.expand(batch, -1, -1), self.queries.type(name)[None])
+                (name, content.expand(batch, -1, -1), self.queries.type_embedding(name)[None])
                 for name, content in parts.items()
             ]
         )

@@ -26,7 +26,7 @@ class TarViSQueries(nn.Module):
 
     Example:
         >>> queries = TarViSQueries(8, num_instances=3, vocabularies=["ovis"])
-        >>> queries.semantic.shape, queries.type("object").shape
+        >>> queries.semantic.shape, queries.type_embedding("object").shape
         (torch.Size([25, 8]), torch.Size([1, 8]))
     """
 
@@ -44,7 +44,7 @@ class TarViSQueries(nn.Module):
         self.object_background = nn.Parameter(torch.randn(1, embed_dim))
         self.types = nn.ParameterDict({name: torch.randn(1, embed_dim) for name in GROUPS})
 
-    def type(self, group: str) -> Tensor:
+    def type_embedding(self, group: str) -> Tensor:
         """The type embedding (1, C) of a group."""
         return self.types[group]
 
