@@ -25,8 +25,10 @@ def _levels(
         size = height * width
         if size > 0:
             level = value[:, start : start + size].permute(0, 2, 3, 1)
+            # Two maps away is outside for any size, and grid_sample makes NaN of much larger ones.
+            near = locations[:, :, :, index].clamp(-2, 3)
             # grid_sample spans the map's outer edges with [-1, 1].
-            grid = 2 * locations[:, :, :, index].transpose(1, 2).flatten(0, 1) - 1
+            grid = 2 * near.transpose(1, 2).flatten(0, 1) - 1
             weight = weights[:, :, :, index].transpose(1, 2).flatten(0, 1).unsqueeze(1)
             yield index, level.reshape(batch * heads, dim, height, width), grid, weight
         start += size

@@ -81,7 +81,7 @@ def plan(value: Tensor, sampling_locations: Tensor) -> Launch:
     largest = max(
         tokens * heads * dim, queries * heads * dim, 2 * queries * heads * levels * points
     )
-    block_d = triton.next_power_of_2(dim)
+    block_d = triton.next_power_of_2(max(1, dim))
     return Launch(
         batch=batch,
         queries=queries,

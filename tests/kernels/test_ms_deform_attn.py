@@ -1,0 +1,272 @@
+"""Deformable attention: every implementation against the specification, and the specification."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segblocks_kernels._backend import interpreter_on
+from segblocks_kernels._native import load_library
+from segblocks_kernels.ms_deform_attn.cpp import SOURCE
+from segblocks_kernels.ms_deform_attn.reference import ms_deform_attn_reference
+from torch import Tensor
+
+from segblocks.ops import ms_deform_attn
+from tests.kernels.deformable_cases import CASES, Case, loop_oracle, relative_error
+
+CUDA = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+NO_INTERPRETER = pytest.mark.skipif(not interpreter_on(), reason="Triton is not interpreted")
+NO_COMPILER = pytest.mark.skipif(isinstance(load_library(SOURCE), str), reason="no C++ compiler")
+# Every way to run the operation: (device, backend).
+FAST = [
+    pytest.param("cpu", "cpp", id="cpp", marks=NO_COMPILER),
+    pytest.param("cpu", "triton", id="interpreter", marks=NO_INTERPRETER),
+    pytest.param("cuda", "triton", id="cuda", marks=CUDA),
+]
+ALL = [
+    *FAST,
+    pytest.param("cpu", "reference", id="reference"),
+    pytest.param("cuda", "reference", id="cuda-reference", marks=CUDA),
+]
+# Relative to the float64 result on the same rounded values: rounding of the output, not of the
+# sums. The interpreter cuts bfloat16 off where a GPU rounds, hence its room.
+TOLERANCE = {
+    torch.float64: 1e-14,
+    torch.float32: 1e-6,
+    torch.float16: 5e-4,
+    torch.bfloat16: 6e-3,
+}
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill uninitialised memory with NaN: reading it, or leaving it unwritten, shows."""
+
+    def poisoned(make):
+        def wrapper(*args, **kwargs):
+            made = make(*args, **kwargs)
+            return made.fill_(float("nan")) if made.is_floating_point() else made
+
+        return wrapper
+
+    for owner, name in (
+        (torch, "empty"),
+        (torch, "empty_like"),
+        (torch.Tensor, "new_empty"),
+    ):
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+
+
+def run(
+    case: Case, inputs: tuple[Tensor, ...], backend: str, *, grad: Tensor | None = None
+) -> list[Tensor]:
+    """Output and the three gradients."""
+    leaves = [t.detach().requires_grad_() for t in inputs]
+    value, locations, weights = leaves
+    out = ms_deform_attn(value, case.shapes, locations, weights, backend=backend)
+    if grad is None:
+        generator = torch.Generator().manual_seed(1)
+        grad = torch.randn(out.shape, generator=generator, dtype=torch.float64)
+    out.backward(grad.to(out))
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    assert len(gradients) == 3
+    return [out.detach(), *gradients]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_reference_is_the_definition(case: Case) -> None:
+    value, locations, weights = case.inputs()
+    want = loop_oracle(value.numpy(), case.shapes, locations.numpy(), weights.numpy())
+    got = ms_deform_attn_reference(value, case.shapes, locations, weights)
+    torch.testing.assert_close(got, torch.from_numpy(want), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("device", "backend"), ALL)
+def test_gradients_are_numerically_right(device: str, backend: str) -> None:
+    # The interpreter takes seconds for the many calls of gradcheck; tests below compare it.
+    if (device, backend) == ("cpu", "triton"):
+        pytest.skip("too slow when interpreted")
+    case = Case(((3, 2), (0, 1), (1, 2)), dim=2, points=2, queries=2)
+    leaves = [t.requires_grad_() for t in case.inputs(device=device)]
+
+    def function(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        return ms_deform_attn(value, case.shapes, locations, weights, backend=backend)
+
+    assert torch.autograd.gradcheck(function, leaves, nondet_tol=1e-12)
+
+
+def test_the_operator_differentiates_as_the_specification() -> None:
+    case = CASES["an empty level, D=5, P=4"]
+    leaves = [t.requires_grad_() for t in case.inputs()]
+    ms_deform_attn_reference(leaves[0], case.shapes, leaves[1], leaves[2]).sum().backward()
+    grad = torch.ones(1, 9, 10, dtype=torch.float64)
+    got = run(case, tuple(leaves), "reference", grad=grad)[1:]
+    for g, leaf in zip(got, leaves, strict=True):
+        torch.testing.assert_close(g, leaf.grad, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("device", "backend"), FAST)
+def test_output_and_gradients(device: str, backend: str, case: Case, dtype: torch.dtype) -> None:
+    inputs = case.inputs(dtype, device)
+    got = run(case, inputs, backend)
+    # The gradient that arrives is rounded to the type of the output: so is the oracle's.
+    generator = torch.Generator().manual_seed(1)
+    grad = torch.randn(got[0].shape, generator=generator, dtype=torch.float64).to(dtype)
+    want = run(case, tuple(t.cpu().double() for t in inputs), "reference", grad=grad)
+    for g, w, source in zip(got, want, (inputs[0], *inputs), strict=True):
+        assert g.dtype == source.dtype
+        assert g.device.type == device
+        assert relative_error(g, w) < max(TOLERANCE[g.dtype], 1e-15)
+
+
+@pytest.mark.parametrize(("device", "backend"), ALL)
+def test_half_precision_coordinates_are_computed_in_float32(device: str, backend: str) -> None:
+    case = CASES["two levels, D=32, P=3"]
+    half = case.inputs(torch.float32, device, coordinates=torch.bfloat16)
+    widened = [half[0], half[1].float(), half[2].float()]
+    got, want = run(case, half, backend), run(case, tuple(widened), backend)
+    torch.testing.assert_close(got[0], want[0], rtol=0, atol=0)
+    assert [g.dtype for g in got[1:]] == [t.dtype for t in half]
+
+
+@pytest.mark.parametrize(("device", "backend"), FAST)
+def test_strides_do_not_matter(device: str, backend: str) -> None:
+    case = CASES["two levels, D=32, P=3"]
+    dense = case.inputs(torch.float32, device)
+    want = run(case, dense, backend)
+    padded = tuple(torch.stack([t, torch.full_like(t, torch.nan)], -1)[..., 0] for t in dense)
+    permuted = tuple(t.transpose(0, 1).contiguous().transpose(0, 1) for t in dense)
+    for strided in (padded, permuted):
+        assert not strided[0].is_contiguous()
+        got = run(case, strided, backend, grad=None)
+        for g, w in zip(got, want, strict=True):
+            torch.testing.assert_close(g, w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("device", "backend"), FAST)
+def test_an_expanded_gradient_is_read_right(device: str, backend: str) -> None:
+    case = CASES["one level, D=24, P=1"]
+    inputs = case.inputs(torch.float32, device)
+    ones = torch.ones((), device=device).expand(case.batch, case.queries, case.heads * case.dim)
+    got, want = run(case, inputs, backend, grad=ones), run(case, inputs, "reference", grad=ones)
+    for g, w in zip(got, want, strict=True):
+        assert relative_error(g, w) < 1e-6
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2)], ids=str)
+@pytest.mark.parametrize(("device", "backend"), ALL)
+def test_only_the_gradients_asked_for(device: str, backend: str, wanted: tuple[int, ...]) -> None:
+    case = CASES["one level, D=24, P=1"]
+    inputs = case.inputs(torch.float32, device)
+    leaves = [t.requires_grad_(i in wanted) for i, t in enumerate(inputs)]
+    ms_deform_attn(leaves[0], case.shapes, leaves[1], leaves[2], backend=backend).sum().backward()
+    grad = torch.ones(case.batch, case.queries, case.heads * case.dim)
+    want = run(case, tuple(t.detach() for t in inputs), "reference", grad=grad)[1:]
+    for i, leaf in enumerate(leaves):
+        if i in wanted:
+            assert leaf.grad is not None
+            assert relative_error(leaf.grad, want[i]) < 1e-6
+        else:
+            assert leaf.grad is None
+
+
+@pytest.mark.parametrize(("device", "backend"), ALL)
+def test_points_far_outside_count_as_zero(device: str, backend: str) -> None:
+    case = CASES["one level, D=24, P=1"]
+    value, locations, weights = case.inputs(torch.float32, device)
+    far = torch.where(locations > 0.5, 1e30, -torch.inf)
+    out = ms_deform_attn(value, case.shapes, far, weights, backend=backend)
+    assert out.count_nonzero() == 0
+    assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(("device", "backend"), ALL)
+def test_nothing_to_do(device: str, backend: str) -> None:
+    for case in (
+        Case(((2, 3),), dim=4, points=2, queries=0),
+        Case(((2, 3),), dim=4, points=2, batch=0),
+        Case(((0, 3), (2, 0)), dim=4, points=2),
+    ):
+        out, *grads = run(case, case.inputs(torch.float32, device), backend)
+        assert out.shape == (case.batch, case.queries, 8)
+        assert all(t.count_nonzero() == 0 for t in (out, *grads))
+
+
+@pytest.mark.parametrize(("device", "backend"), FAST)
+def test_the_deterministic_backward(device: str, backend: str) -> None:
+    # Many samples for few pixels: the case in which the order of atomics shows.
+    many = device == "cuda"
+    case = Case(((2, 4), (2, 1)), dim=32, points=3, queries=5000 if many else 20)
+    inputs = case.inputs(torch.float32, device)
+    want = run(case, tuple(t.cpu().double() for t in inputs), "reference")
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = run(case, inputs, backend), run(case, inputs, backend)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for f, a, w in zip(first, again, want, strict=True):
+        assert torch.equal(f, a)
+        assert relative_error(f, w) < 2e-6
+
+
+@NO_COMPILER
+def test_the_number_of_threads_changes_nothing() -> None:
+    case = Case(((30, 40), (8, 8)), dim=36, points=4, queries=300, batch=1, heads=3)
+    inputs = case.inputs(torch.float32)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(run(case, inputs, "cpp"))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@NO_COMPILER
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    shapes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=4),
+    dim=st.integers(1, 70),
+    points=st.integers(1, 5),
+    queries=st.integers(0, 130),
+)
+def test_any_size_on_the_cpu(
+    shapes: list[tuple[int, int]], dim: int, points: int, queries: int
+) -> None:
+    case = Case(tuple(shapes), dim=dim, points=points, queries=queries, batch=1)
+    inputs = case.inputs()
+    for g, w in zip(run(case, inputs, "cpp"), run(case, inputs, "reference"), strict=True):
+        torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_offsets_beyond_31_bits() -> None:
+    height = width = 2900
+    heads, dim, rows = 8, 32, 4
+    assert height * width * heads * dim > 2**31
+    small = Case(((rows, width),), dim=dim, points=4, queries=64, batch=1, heads=heads)
+    value, locations, weights = small.inputs(torch.bfloat16, "cuda")
+    # Only the last rows are sampled, so their crop is the whole truth.
+    locations[..., 1].clamp_(0.4, 0.9)
+    want = run(small, (value, locations, weights), "reference")
+    full = value.new_zeros((1, height * width, heads, dim))
+    full[:, -rows * width :] = value
+    moved = locations.clone()
+    moved[..., 1] = (height - rows + locations[..., 1] * rows) / height
+    large = Case(((height, width),), dim=dim, points=4, queries=64, batch=1, heads=heads)
+    got = run(large, (full, moved, weights), "triton")
+    # float32 rows near 2900 are known to 2e-4 pixels.
+    assert relative_error(got[0], want[0]) < 1e-2
+    assert relative_error(got[1][:, -rows * width :], want[1]) < 1e-2
+    assert got[1][:, : -rows * width].count_nonzero() == 0
+    assert relative_error(got[3], want[3]) < 1e-2
