@@ -10,7 +10,7 @@ import pickle
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,13 +209,27 @@ def _numpy_globals() -> dict[str, Any]:
 
 
 def _container_globals() -> dict[str, Any]:
-    kinds = (collections.OrderedDict, collections.defaultdict, collections.Counter)
-    names: dict[str, Any] = {f"collections.{kind.__name__}": kind for kind in kinds}
+    names: dict[str, Any] = {
+        "collections.OrderedDict": collections.OrderedDict,
+        "collections.Counter": collections.Counter,
+        "collections.defaultdict": _plain_dict,
+        "collections.deque": _plain_list,
+    }
     for module in ("builtins", "__builtin__"):
         names |= {f"{module}.{kind.__name__}": kind for kind in (list, dict, set, int, float)}
     # Protocol 2 pickles bytes as text that this function encodes.
     names["_codecs.encode"] = _latin1
     return names
+
+
+def _plain_dict(factory: object = None) -> dict[Any, Any]:
+    """Stand in for defaultdict, which torch's unpickler cannot fill."""
+    return {}
+
+
+def _plain_list(items: Iterable[Any] = (), maxlen: int | None = None) -> list[Any]:
+    """Stand in for deque, which torch's unpickler cannot fill."""
+    return list(items)
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -155,7 +155,8 @@ class KeyMap:
         unexpected = [
             f"{name} {_spec(got[name])}"
             for name in got
-            if name not in expected and not any(drop.match(name) for drop in self._drops)
+            if name not in expected
+            and not any(drop.match(name) is not None for drop in self._drops)
         ]
         misshapen = [
             f"{name}: expected {_spec(value)}, got {_spec(got[name])}"
