@@ -1,0 +1,71 @@
+"""Shapes and calls that the tests of space-time attention share."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import pytest
+import torch
+from segblocks_kernels import space_time_attention
+from torch import Tensor
+
+NO_CUDA = not torch.cuda.is_available()
+# One process either interprets Triton or compiles it, so each test runs on one of these.
+DEVICES = [
+    pytest.param(
+        "cpu",
+        marks=pytest.mark.skipif(
+            os.environ.get("TRITON_INTERPRET") != "1", reason="Triton is not interpreted"
+        ),
+    ),
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(NO_CUDA, reason="no CUDA")]),
+]
+
+
+class Case(NamedTuple):
+    batch: int
+    frames: int
+    shapes: list[tuple[int, int]]
+    cells: list[int | None]
+    heads: int
+    dim: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(h * w for h, w in self.shapes)
+
+
+CASES = {
+    "even": Case(1, 2, [(1, 2), (2, 4), (4, 8)], [1, 2, 4], 2, 32),
+    "ragged": Case(2, 1, [(2, 3), (3, 5)], [1, 2], 1, 24),
+    "level_out": Case(1, 2, [(3, 2), (5, 3), (4, 2)], [2, None, 2], 1, 16),
+    "one_cell_mostly_outside": Case(1, 1, [(1, 2)], [12], 1, 16),
+    "empty_level": Case(1, 2, [(0, 4), (3, 3)], [4, 2], 1, 20),
+    "one_token": Case(1, 1, [(1, 1)], [1], 3, 16),
+    "more_slots_than_a_tile": Case(1, 5, [(4, 4)], [4], 1, 33),
+}
+
+
+def make_qkv(case: Case, layout: str, dtype: torch.dtype, device: str = "cpu") -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    sizes = (case.batch, case.frames, case.tokens, 3, case.heads, case.dim)
+    packed = torch.randn(sizes, generator=generator, dtype=torch.float64).to(device, dtype)
+    if layout == "packed":
+        return list(packed.unbind(3))
+    if layout == "permuted":  # dense, but with the head dim outermost
+        return [
+            x.permute(4, 1, 0, 3, 2).contiguous().permute(2, 1, 4, 3, 0) for x in packed.unbind(3)
+        ]
+    return [x.contiguous() for x in packed.unbind(3)]
+
+
+def call(case: Case, qkv: list[Tensor], **kwargs) -> Tensor:
+    return space_time_attention(*qkv, case.shapes, case.cells, **kwargs)
+
+
+def with_grads(case: Case, qkv: list[Tensor], weight: Tensor, **kwargs) -> list[Tensor]:
+    """Output and the three gradients."""
+    leaves = [x.detach().requires_grad_() for x in qkv]
+    out = call(case, leaves, **kwargs)
+    return [out.detach(), *torch.autograd.grad(out, leaves, weight.to(out))]

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton ships for Linux")
+def test_space_time_attention_compiles_for_hopper(tmp_path):
+    environment = os.environ | {
+        "TRITON_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": str(HERE.parents[1] / "kernels"),
+    }
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / "gpu_compile.py")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    half, single = re.split(r"torch\.\w+ \d+\n", done.stdout)[1:]
+    figures = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in half.splitlines()]
+    assert len(figures) == 3
+    for kernel in figures:
+        assert int(kernel["shared"]) <= 227 * 1024
+        assert int(kernel["wide"]) > 0
+        assert int(kernel["tensor_core"]) > 0
+    # Tensor cores would round float32 to TF32.
+    assert single.count("tensor_core=0") == 3
