@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,42 +254,28 @@ def test_the_example_in_the_docs_runs() -> None:
     assert outcome.failed == 0
 
 
-COMPILE_FOR_A_GPU = """
-import re
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, compile
-import triton.language as tl
-from segblocks_kernels.ms_deform_attn.triton_backward import _backward_kernel as kernel
-
-constants = dict(D=32, L=1, P=4, BQ=16, BD=32, WIDE=False, ACC=tl.float32, DOTS=True, SCATTER=True)
-types = {"p_grad_out": "*bf16", "p_value": "*bf16", "shapes": ("i32", "i32")}
-signature, attributes = {}, {}
-for i, name in enumerate(kernel.arg_names):
-    default = "*fp32" if name.startswith("p_") else "i32"
-    signature[name] = "constexpr" if name in constants else types.get(name, default)
-    if name.startswith("p_"):
-        attributes[(i,)] = [["tt.divisibility", 16]]
-fixed = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-source = ASTSource(fn=kernel, signature=signature, constexprs=fixed, attrs=attributes)
-ptx = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 2}).asm["ptx"]
-adds = re.findall(r"(?:red|atom)\\.global\\.\\S*add\\S*", ptx)
-print(len(adds), sum(".v4.f32" in add for add in adds))
-"""
-
-
-def test_atomics_are_vectors_on_hopper() -> None:
-    pytest.importorskip("triton.backends.nvidia")
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton ships for Linux")
+def test_the_kernels_compile_for_hopper(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
     environment = os.environ | {
-        "TRITON_INTERPRET": "0",
+        "TRITON_CACHE_DIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+    environment.pop("TRITON_INTERPRET", None)
+    script = Path(__file__).with_name("deformable_gpu_compile.py")
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE_FOR_A_GPU],
+        [sys.executable, "-W", "ignore", str(script)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    adds, vectors = map(int, done.stdout.split())
-    assert adds == vectors > 0
+    figures = [json.loads(line) for line in done.stdout.splitlines()]
+    half = ["_forward_kernel", "_backward_kernel", "_backward_kernel", "_sum_by_pixel_kernel"]
+    # bfloat16 once for both resolutions; then float64.
+    assert [f["kernel"] for f in figures] == half * 2
+    assert all(f["loads"] > 0 for f in figures[:4])
+    atomics, sorted_backward = figures[1], figures[2]
+    assert atomics["adds"] == atomics["vector_adds"] > 0
+    assert sorted_backward["adds"] == figures[3]["adds"] == 0
