@@ -39,7 +39,7 @@ def encode_result(result: VideoSegmentation) -> dict[str, Any]:
     reader = result.source if isinstance(result.source, VideoReader) else None
     video = {
         "name": reader.name if reader else None,
-        "is_file": bool(reader and Path(reader.name).exists()),
+        "path": str(reader.path) if reader and reader.path else None,
         "height": height,
         "width": width,
         "fps": reader.fps if reader else None,
@@ -73,8 +73,8 @@ def read_result_file(path: Path, writer: ResultWriter | None = None) -> VideoSeg
         writer: what ``save`` of the result calls.
 
     Returns:
-        A result equal to the saved one. Where the video was a file that is still there, its source
-        can be read again.
+        A result equal to the saved one. Where the video was a file or folder, its source opens the
+        same path again.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,16 +127,16 @@ def _placeholder(video: dict[str, Any]) -> VideoReader | None:
     if video["name"] is None:
         return None
     reopen: Callable[[], VideoReader] | str = "only its result was kept"
-    if video["is_file"]:
-        reopen = partial(
-            open_video, video["name"], fps=video["fps"], max_frames=video["num_frames"]
-        )
+    path = None if video["path"] is None else Path(video["path"])
+    if path is not None:
+        reopen = partial(open_video, path, fps=video["fps"], max_frames=video["num_frames"])
     return VideoReader(
         iter(()),
         name=video["name"],
         fps=video["fps"],
         num_frames=video["num_frames"],
         reopen=reopen,
+        path=path,
     )
 
 

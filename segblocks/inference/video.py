@@ -39,6 +39,7 @@ class VideoReader:
         reopen: makes a fresh reader of the same video, or says why there can be none.
         close: releases what ``frames`` holds.
         max_frames: end after this many; later ones are not even decoded.
+        path: of the file or folder, None for other sources.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class VideoReader:
         reopen: Callable[[], VideoReader] | str,
         close: Callable[[], None] | None = None,
         max_frames: int | None = None,
+        path: Path | None = None,
     ) -> None:
         self.name = name
+        self.path = path
         self.fps = fps
         self._frames: Iterator[Any] | None = frames
         self._num_frames = num_frames
@@ -202,7 +205,9 @@ def _open_path(path: Path) -> VideoReader:
 
     if path.is_dir() or (path.exists() and path.suffix.lower() in IMAGE_SUFFIXES):
         paths = list_images(path) if path.is_dir() else [path]
-        return VideoReader(read_images(paths), name=str(path), num_frames=len(paths), reopen=reopen)
+        return VideoReader(
+            read_images(paths), name=str(path), num_frames=len(paths), reopen=reopen, path=path
+        )
     decoder = VideoDecoder(path)
     return VideoReader(
         decoder.frames(),
@@ -211,6 +216,7 @@ def _open_path(path: Path) -> VideoReader:
         num_frames=decoder.num_frames,
         reopen=reopen,
         close=decoder.close,
+        path=path,
     )
 
 

@@ -1,0 +1,72 @@
+"""The command line: thin words around the public functions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from segblocks import __version__
+from segblocks.cli import convert, demo, info, list_models, segment
+
+_COMMANDS = (segment, convert, list_models, info, demo)
+_USER_ERROR = 2
+_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; no model code is imported for it."""
+    parser = argparse.ArgumentParser(
+        prog="segblocks", description="Segment videos with the models of segblocks."
+    )
+    parser.add_argument("--version", action="version", version=f"segblocks {__version__}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--debug", action="store_true", help="show where an error comes from, with its traceback"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(commands, shared)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    What a user can mend (a wrong argument, a missing or damaged file, a missing extra) is told on
+    stderr without a traceback; any other error is a bug and keeps its own.
+
+    Args:
+        argv: the words after ``segblocks``; None takes those of the process.
+
+    Returns:
+        The exit status: 0, 2 after an error of use, 130 after Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has gone, as `head` does; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("segblocks: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except Exception as error:
+        if args.debug or not _is_expected(error):
+            raise
+        print(f"segblocks: {_in_words(error)}", file=sys.stderr)
+        return _USER_ERROR
+    return 0
+
+
+def _is_expected(error: Exception) -> bool:
+    # A ModuleNotFoundError is a broken install; a missing extra is an ImportError of its own.
+    return isinstance(error, ValueError | OSError) or type(error) is ImportError
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,0 +1,87 @@
+"""``segblocks info``: versions, devices, backends and extras, for oneself and for bug reports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from importlib import metadata, util
+from typing import Any
+
+_PACKAGES = ("torch", "triton", "timm", "numpy", "scipy", "einops", "safetensors", "pillow")
+_VARIABLES = ("SEGBLOCKS_BACKEND", "TRITON_INTERPRET", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "info", parents=[shared], help="show versions, devices, backends and extras"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print one aligned table a subject."""
+    devices, types = _devices()
+    _print("segblocks", _versions())
+    _print("devices", devices)
+    _print("environment", [(name, os.environ.get(name, "not set")) for name in _VARIABLES])
+    for device_type in types:
+        _print(f"what backend='auto' takes on {device_type}", _backends(device_type))
+    _print("extras", _extras())
+
+
+def _print(title: str, rows: list[tuple[str, str]]) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
+    print(f"{title}:")
+    for name, value in rows:
+        print(f"  {name:{width}}  {value}")
+
+
+def _versions() -> list[tuple[str, str]]:
+    from segblocks import __version__
+
+    rows = [("segblocks", __version__), ("python", platform.python_version())]
+    rows += [(name, _version(name) or "not installed") for name in _PACKAGES]
+    return [*rows, ("system", platform.platform())]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> tuple[list[tuple[str, str]], list[str]]:
+    import torch
+
+    rows = [("cpu", f"{platform.machine()}, {torch.get_num_threads()} threads")]
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        memory = f"{gpu.total_memory / 2**30:.0f} GiB"
+        capability = f"compute capability {gpu.major}.{gpu.minor}"
+        rows.append((f"cuda:{index}", f"{gpu.name}, {memory}, {capability}"))
+    if len(rows) > 1:
+        return rows, ["cpu", "cuda"]
+    built = torch.version.cuda
+    reason = f"no GPU found (torch is built for CUDA {built})" if built else "torch is a CPU build"
+    return [*rows, ("cuda", reason)], ["cpu"]
+
+
+def _backends(device_type: str) -> list[tuple[str, str]]:
+    from segblocks.ops import backend_report
+
+    report = backend_report(device_type)
+    return [(op, f"{backend}: {reason}") for op, (backend, reason) in report.items()]
+
+
+def _extras() -> list[tuple[str, str]]:
+    from segblocks._optional import EXTRAS, pip_command
+
+    rows = []
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if util.find_spec(module) is None]
+        present = ", ".join(f"{module} {_version(module) or ''}".strip() for module in modules)
+        rows.append((extra, f"missing: {pip_command(extra)}" if missing else present))
+    return rows

@@ -1,0 +1,51 @@
+"""What ``segblocks info`` tells."""
+
+from __future__ import annotations
+
+from importlib import util
+
+import pytest
+import torch
+
+from segblocks import __version__
+from segblocks.cli import info, main
+from segblocks.ops import backend_report
+
+
+def test_info_names_versions_backends_and_extras(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGBLOCKS_BACKEND", "reference")
+    assert main(["info"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    told = {line[0]: line[1] if len(line) > 1 else "" for line in lines}
+    assert told["segblocks"] == __version__
+    assert told["torch"].startswith(torch.__version__.partition("+")[0])
+    assert told["SEGBLOCKS_BACKEND"] == "reference"
+    for op, (backend, reason) in backend_report("cpu").items():
+        assert {f"{backend}: {reason}"} <= {" ".join(line[1:]) for line in lines if line[0] == op}
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_extras_are_present_or_named_with_their_command(
+    present: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda _: object() if present else None)
+    monkeypatch.setattr(info, "_version", lambda _: "1.2.3")
+    main(["info"])
+    out = capsys.readouterr().out
+    assert ("av 1.2.3" in out) is present
+    assert ("missing: pip install 'segblocks[video]'" in out) is not present
+
+
+def test_every_extra_of_the_project_that_brings_a_module_is_listed() -> None:
+    import tomllib
+    from pathlib import Path
+
+    from segblocks._optional import EXTRAS
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    assert set(EXTRAS) <= set(extras)
+    for extra in ("video", "xformers", "text", "train", "eval"):
+        assert (extra in extras) == (extra in EXTRAS), extra

@@ -1,0 +1,282 @@
+"""``segblocks segment``: the real pipeline on a small video, and what users get wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segblocks import zoo
+from segblocks.cli import build_parser, main
+from segblocks.cli.demo_video import make_demo_video
+from segblocks.cli.segment import build_task
+from segblocks.inference import engine
+from segblocks.inference.label_files import read_label_map, write_label_map
+from segblocks.inference.video import open_video
+from segblocks.ops.label_map import label_map_from_masks
+from segblocks.results import VideoSegmentation
+from segblocks.tasks import PET, VIS, VOS, VPS
+from segblocks.zoo.checkpoint import save_safetensors
+from segblocks.zoo.rule_weights import fill_by_rule
+
+HEIGHT, WIDTH, FRAMES = 33, 64, 3
+MODEL = "tarvis_resnet50"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    model: Any = zoo.create_model(MODEL)
+    fill_by_rule(model)
+    save_safetensors(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a video of three frames, and masks of its three objects."""
+    video = make_demo_video(FRAMES, HEIGHT, WIDTH)
+    (tmp_path / "video").mkdir()
+    for t, frame in enumerate(video.frames):
+        Image.fromarray(frame).save(tmp_path / "video" / f"{t}.png")
+    labels = label_map_from_masks(video.masks[:, 0], [1, 4, 300])
+    write_label_map(tmp_path / "masks.png", labels)
+    return tmp_path
+
+
+def words(folder: Path, task: str, *options: str, checkpoint: Path | str = "w.pth") -> list[str]:
+    common = ["segment", str(folder / "video"), "--model", MODEL, "--checkpoint", str(checkpoint)]
+    return [*common, "--task", task, "--out", str(folder / "out"), "--device", "cpu", *options]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "files"),
+    [
+        ("vis", ["--classes", "dog,person"], {"results.json"}),
+        ("vps", ["--vocabulary", "cityscapes_vps"], {"pred.json", "panoptic", "semantic"}),
+        ("vos", ["--mask", "masks.png"], set()),
+        ("pet", ["--point", "13,10", "32,8", "--point", "50,22"], {"burst.json"}),
+    ],
+)
+def test_every_task_end_to_end(
+    folder: Path,
+    checkpoint: Path,
+    task: str,
+    options: list[str],
+    files: set[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("av")
+    monkeypatch.chdir(folder)
+    more = ["--short-side", "0", "--clip-length", "2", "--overlap", "1", "--no-progress"]
+    assert main(words(folder, task, *options, *more, checkpoint=checkpoint)) == 0
+    captured = capsys.readouterr()
+    assert "3 frames" in captured.out
+    assert captured.err == ""
+    out = folder / "out"
+    common = {"result.json", "masks", "overlay.mp4"}
+    assert {p.name for p in out.iterdir()} == common | files
+    masks = sorted((out / "masks").iterdir())
+    assert [read_label_map(p).shape for p in masks] == [(HEIGHT, WIDTH)] * FRAMES
+    assert len(list(open_video(out / "overlay.mp4"))) == FRAMES
+    result = json.loads((out / "result.json").read_text())
+    if task in ("vos", "pet"):
+        assert [t["id"] for t in result["tracks"]] == ([1, 4, 300] if task == "vos" else [1, 2, 3])
+    if task == "vis":
+        assert {t["label"] for t in result["tracks"]} <= {"dog", "person"}
+
+
+class Recorder:
+    """Stands in for model and engine, and remembers what they were asked."""
+
+    def __init__(self) -> None:
+        self.model: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
+        self.frames = 0
+        self.saved: tuple[Path, bool] | None = None
+
+    def create_model(self, name: str, *, checkpoint: Path) -> str:
+        self.model = {"name": name, "checkpoint": checkpoint}
+        return "model"
+
+    def segment(self, model: str, source: Any, task: Any, **options: Any) -> VideoSegmentation:
+        assert model == "model"
+        self.options = {"task": task, **options}
+        self.frames = len(list(source))
+
+        def save(_: VideoSegmentation, path: Path, *, overlay: bool) -> None:
+            self.saved = (path, overlay)
+
+        return VideoSegmentation((), self.frames, (HEIGHT, WIDTH), task, source=source, writer=save)
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    monkeypatch.setattr(zoo, "create_model", recorder.create_model)
+    monkeypatch.setattr(engine, "segment", recorder.segment)
+    return recorder
+
+
+def test_options_reach_the_engine(folder: Path, recorder: Recorder) -> None:
+    more = ["--clip-length", "5", "--overlap", "2", "--short-side", "48", "--max-frames", "2"]
+    assert main(words(folder, "vis", *more, "--no-progress", "--no-overlay")) == 0
+    assert recorder.model == {"name": MODEL, "checkpoint": Path("w.pth")}
+    options = recorder.options
+    assert isinstance(options.pop("task"), VIS)
+    assert options == {
+        "clip_length": 5,
+        "overlap": 2,
+        "short_side": 48,
+        "device": torch.device("cpu"),
+        "progress": False,
+    }
+    assert recorder.frames == 2
+    assert recorder.saved == (folder / "out", False)
+
+
+def test_defaults_leave_the_choice_to_the_model(folder: Path, recorder: Recorder) -> None:
+    assert main(words(folder, "vps")) == 0
+    options = recorder.options
+    assert (options["clip_length"], options["overlap"], options["short_side"]) == (None,) * 3
+    assert options["progress"] is True
+    assert recorder.saved == (folder / "out", True)
+
+
+def task_of(folder: Path, *options: str) -> Any:
+    return build_task(build_parser().parse_args(words(folder, *options)))
+
+
+def test_tasks(folder: Path) -> None:
+    vis, vps = task_of(folder, "vis"), task_of(folder, "vps")
+    assert isinstance(vis, VIS)
+    assert vis.resolve().name == "youtube_vis_2021"
+    assert isinstance(vps, VPS)
+    assert vps.resolve().name == "vipseg"
+    own = task_of(folder, "vis", "--vocabulary", "red star, blue disc", "--classes", "blue disc")
+    assert own.resolve().classes == ("blue disc",)
+    vos = task_of(folder, "vos", "--mask", str(folder / "masks.png"))
+    assert isinstance(vos, VOS)
+    assert vos.object_ids == (1, 4, 300)
+    assert vos.hints[0].values.shape == (3, HEIGHT, WIDTH)
+    pet = task_of(folder, "pet", "--point", "1,2", "3.5,4", "--point", "5,6")
+    assert isinstance(pet, PET)
+    np.testing.assert_array_equal(pet.hints[0].values, [(1, 2), (3.5, 4), (5, 6)])
+
+
+def make_file(folder: Path) -> None:
+    (folder / "out").write_text("mine")
+
+
+def make_strangers(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "results.json").write_text("mine")
+
+
+def empty_video(folder: Path) -> None:
+    for path in (folder / "video").iterdir():
+        path.unlink()
+
+
+def black_mask(folder: Path) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(folder / "masks.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "prepare", "message"),
+    [
+        (["vos"], None, "needs --mask"),
+        (["pet"], None, "needs --point"),
+        (["vis", "--mask", "masks.png"], None, "does not take --mask"),
+        (["vos", "--mask", "masks.png", "--classes", "dog"], None, "does not take --classes"),
+        (["vos", "--mask", "none.png"], None, "none.png"),
+        (["vos", "--mask", "masks.png"], black_mask, "empty"),
+        (["vis", "--vocabulary", "youtube_vis_2012"], None, "youtube_vis_2021"),
+        (["vis", "--classes", "dgo"], None, "dog"),
+        (["vis", "--device", "gpu"], None, "--device gpu"),
+        (["vis", "--max-frames", "0"], None, "max_frames"),
+        (["vis"], make_file, "file"),
+        (["vis"], make_strangers, "results.json"),
+        (["vis"], empty_video, "no image"),
+    ],
+)
+def test_errors_of_use_come_before_the_work(
+    folder: Path,
+    options: list[str],
+    prepare: Callable[[Path], None] | None,
+    message: str,
+    recorder: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    if prepare is not None:
+        prepare(folder)
+    before = sorted(folder.rglob("*"))
+    assert main(words(folder, *options)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("segblocks: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert recorder.model == {}
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["pet", "--point", "64,5"], "inside the 64x33 frame"),
+        (["vos", "--mask", "small.png"], "VOS: mask"),
+        (["vis", "--clip-length", "0"], "clip_length"),
+        (["vis", "--clip-length", "2", "--overlap", "2"], "overlap"),
+    ],
+)
+def test_what_only_the_engine_can_know(
+    folder: Path,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    Image.fromarray(np.ones((8, 8), np.uint8)).save(folder / "small.png")
+    model: Any = zoo.create_model(MODEL)
+    monkeypatch.setattr(zoo, "create_model", lambda *_, **__: model)
+    assert main(words(folder, *options, "--no-progress")) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert message in error
+    assert not (folder / "out").exists()
+
+
+def test_a_truncated_video_leaves_nothing(
+    tmp_path: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    av = pytest.importorskip("av")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    path = tmp_path / "video"
+    with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.gop_size = 4
+        for pixels in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    assert main(words(tmp_path, "vis", "--no-progress")) == 2
+    assert str(path) in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["video"]
+
+
+@pytest.mark.parametrize("point", ["5", "a,b", "1,2,3", "nan,1"])
+def test_points_that_are_none(folder: Path, point: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words(folder, "pet", "--point", point))
+    assert point in capsys.readouterr().err
