@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from segblocks.inference.frame_size import fit_size, resize_frame
+from segblocks.inference.heap import release_heap
 from segblocks.inference.schedule import Clip, schedule_clips
 from segblocks.inference.video import VideoReader, VideoSource, open_video
 from segblocks.inference.window import FrameWindow
@@ -24,6 +25,8 @@ from segblocks.tasks import HintTask, Task, as_tasks
 from segblocks.tracking.policy import VideoPolicy, VideoState
 
 Results = tuple[FrameResult, ...]
+
+_FRAMES_BETWEEN_RELEASES = 64
 
 
 class VideoModel(Protocol):
@@ -201,6 +204,8 @@ class _Run:
             for results in _while_evaluating(self.module, self._results()):
                 bar.update()
                 yield results
+                if results[0].index % _FRAMES_BETWEEN_RELEASES == 0:
+                    release_heap()
 
     def builder(self, task: Task, first: FrameResult) -> VideoSegmentationBuilder:
         """Make what collects the results of a task, of which ``first`` is one."""
