@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .._autocast import autocast
 from .._check import check_float, check_same_device, check_same_dtype, check_shape
-from .cells import OP, check_cells
-from .op import BACKENDS, forward_op, triton_refuses
+from .cells import OP, check_cells, make_cells
+from .op import BACKENDS, choose, forward_op, triton_refuses
+from .reference import space_time_attention_reference
 
 
 def _check(
@@ -87,4 +89,8 @@ def space_time_attention(
     sides = [0 if cell is None else cell for cell in cell_sizes]
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
+    # An exported program keeps the operator, and with it the choice. Elsewhere the reference goes
+    # without: PyTorch then differentiates its own attention faster, and compilers see through it.
+    if choose(request, q) == "reference" and not torch.compiler.is_exporting():
+        return space_time_attention_reference(q, k, v, make_cells(shapes, sides), scale)
     return forward_op(q, k, v, shapes, sides, scale, request)[0]

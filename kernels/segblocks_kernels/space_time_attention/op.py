@@ -31,7 +31,8 @@ def triton_refuses(q: Tensor) -> str | None:
 
 # The backend is settled here and not by the caller, so that an exported program with "auto"
 # takes what is best where it runs.
-def _choose(backend: str, q: Tensor) -> str:
+def choose(backend: str, q: Tensor) -> str:
+    """The backend that runs ``q``, for a request that ``BACKENDS.request`` settled."""
     chosen = BACKENDS.resolve(backend, q.device)
     if backend == "auto" and chosen == "triton" and triton_refuses(q):
         return "reference"
@@ -55,7 +56,7 @@ def forward_op(
 ) -> tuple[Tensor, Tensor]:
     """The output, and each row's log-sum-exp where the backward of the chosen backend needs it."""
     cells = make_cells(spatial_shapes, cell_sizes)
-    if _choose(backend, q) == "triton":
+    if choose(backend, q) == "triton":
         if nothing_to_do(q, cells):
             return _zeros(q), _zeros(q[..., 0], torch.float32)
         from . import triton_forward
@@ -79,7 +80,7 @@ def _(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     out = q.new_empty(q.shape)
-    if _choose(backend, q) == "triton":
+    if choose(backend, q) == "triton":
         return out, q.new_empty(q.shape[:-1], dtype=torch.float32)
     return out, q.new_empty(0)
 
@@ -104,7 +105,7 @@ def backward_op(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     cells = make_cells(spatial_shapes, cell_sizes)
-    if _choose(backend, q) == "triton" and not nothing_to_do(q, cells):
+    if choose(backend, q) == "triton" and not nothing_to_do(q, cells):
         from . import triton_backward
 
         return triton_backward.backward(grad_out, q, k, v, out, lse, cells, scale)

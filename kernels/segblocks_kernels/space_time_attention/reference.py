@@ -15,39 +15,43 @@ def _level_to_cells(x: Tensor, level: Level) -> Tensor:
     side = level.cell
     stop = level.start + level.height * level.width
     plane = x[:, :, level.start : stop].unflatten(2, (level.height, level.width))
-    below, right = rows * side - level.height, columns * side - level.width
-    plane = F.pad(plane, (0, 0, 0, 0, 0, right, 0, below))
+    if level.ragged:
+        below, right = rows * side - level.height, columns * side - level.width
+        plane = F.pad(plane, (0, 0, 0, 0, 0, right, 0, below))
     plane = plane.reshape(batch, frames, rows, side, columns, side, heads, dim)
-    plane = plane.permute(0, 2, 4, 6, 1, 3, 5, 7)
-    return plane.reshape(batch * rows * columns, heads, frames * side * side, dim)
+    plane = plane.permute(0, 2, 4, 1, 3, 5, 6, 7)
+    return plane.reshape(batch * rows * columns, frames * side * side, heads, dim)
 
 
 def _level_from_cells(x: Tensor, level: Level, batch: int, frames: int) -> Tensor:
     rows, columns = level.grid
     side = level.cell
-    heads, dim = x.shape[1], x.shape[3]
-    plane = x.reshape(batch, rows, columns, heads, frames, side, side, dim)
-    plane = plane.permute(0, 4, 1, 5, 2, 6, 3, 7)
+    heads, dim = x.shape[2:]
+    plane = x.reshape(batch, rows, columns, frames, side, side, heads, dim)
+    plane = plane.permute(0, 3, 1, 4, 2, 5, 6, 7)
     plane = plane.reshape(batch, frames, rows * side, columns * side, heads, dim)
     return plane[:, :, : level.height, : level.width].flatten(2, 3)
 
 
 def to_cells(x: Tensor, cells: Cells) -> Tensor:
     """Sort tokens (B, T, N, M, D) into cells (B * cells, M, slots, D), zeros beyond the border."""
-    return torch.cat([_level_to_cells(x, level) for level in cells.levels], dim=2)
+    return torch.cat([_level_to_cells(x, level) for level in cells.levels], dim=1).transpose(1, 2)
 
 
 def from_cells(x: Tensor, cells: Cells, batch: int, frames: int) -> Tensor:
     """Undo ``to_cells``; tokens of no cell become zero."""
-    heads, dim = x.shape[1], x.shape[3]
-    parts = x.split([frames * level.cell**2 for level in cells.levels], dim=2)
+    x = x.transpose(1, 2)
+    heads, dim = x.shape[2:]
+    parts = x.split([frames * level.cell**2 for level in cells.levels], dim=1)
     pieces = []
     filled = 0
     for level, part in zip(cells.levels, parts, strict=True):
-        pieces.append(x.new_zeros(batch, frames, level.start - filled, heads, dim))
+        if level.start > filled:
+            pieces.append(x.new_zeros(batch, frames, level.start - filled, heads, dim))
         pieces.append(_level_from_cells(part, level, batch, frames))
         filled = level.start + level.height * level.width
-    pieces.append(x.new_zeros(batch, frames, cells.num_tokens - filled, heads, dim))
+    if cells.num_tokens > filled:
+        pieces.append(x.new_zeros(batch, frames, cells.num_tokens - filled, heads, dim))
     return torch.cat(pieces, dim=2)
 
 
@@ -56,7 +60,7 @@ def slot_mask(cells: Cells, batch: int, frames: int, device: torch.device) -> Te
     if not cells.ragged:
         return None
     ones = torch.ones((1, frames, cells.num_tokens, 1, 1), device=device)
-    return (to_cells(ones, cells) > 0).transpose(2, 3).repeat(batch, 1, 1, 1)
+    return (to_cells(ones, cells) > 0).mT.repeat(batch, 1, 1, 1)
 
 
 def nothing_to_do(q: Tensor, cells: Cells) -> bool:
@@ -64,8 +68,8 @@ def nothing_to_do(q: Tensor, cells: Cells) -> bool:
     return not cells.levels or q.numel() == 0
 
 
-def _zeros_with_gradient(q: Tensor) -> Tensor:
-    return q.masked_fill(torch.ones((), dtype=torch.bool, device=q.device), 0.0)
+def _zeros_with_gradients(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q + k + v).masked_fill(torch.ones((), dtype=torch.bool, device=q.device), 0.0)
 
 
 def space_time_attention_reference(
@@ -84,7 +88,7 @@ def space_time_attention_reference(
         (B, T, N, M, D), zero for tokens of no cell.
     """
     if nothing_to_do(q, cells):
-        return _zeros_with_gradient(q)
+        return _zeros_with_gradients(q, k, v)
     batch, frames = q.shape[:2]
     out = F.scaled_dot_product_attention(
         to_cells(q, cells),
@@ -130,7 +134,7 @@ def space_time_attention_backward_reference(
     batch, frames = q.shape[:2]
     sorted_in = [to_cells(x, cells) for x in (q, k, v, out, grad_out)]
     mask = slot_mask(cells, batch, frames, q.device)
-    heads, slots = sorted_in[0].shape[1:3]
+    _, heads, slots, _ = sorted_in[0].shape
     step = max(1, _SCORES_AT_ONCE // (heads * slots**2))
     parts = []
     for first in range(0, batch * cells.num_cells, step):
