@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import io
 import os
@@ -10,15 +9,16 @@ import pickle
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from segblocks.zoo.safe_pickle import ALLOWED, ArrayUnpickler, PickledArray
 
 CONTAINERS = ("model", "state_dict")
 """Keys under which training code keeps the state dict, in the order they are looked for."""
@@ -33,8 +33,10 @@ _DAMAGE = (
     AttributeError,
     TypeError,
     OverflowError,
+    AssertionError,
     zipfile.BadZipFile,
 )
+_TORCH_ALLOWED: list[Any] = [(value, name) for name, value in ALLOWED.items()]
 _TORCH_LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 
@@ -69,7 +71,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"load_checkpoint: no such file: {path}")
+        hint = "; a folder is read by from_pretrained" if path.is_dir() else ""
+        raise FileNotFoundError(f"load_checkpoint: no such file: {path}{hint}")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -165,10 +168,11 @@ def _read_pickled(path: Path) -> Any:
     from_torch = start.startswith(b"PK") or start == _TORCH_LEGACY_START
     try:
         if not from_torch:
-            return _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+            # Read whole: a damaged length must not reserve memory.
+            return ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
         if start.startswith(b"PK"):
             _refuse_unsafe_globals(path)
-        with torch.serialization.safe_globals(_torch_safe_globals()):
+        with torch.serialization.safe_globals(_TORCH_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -182,7 +186,7 @@ def _read_pickled(path: Path) -> Any:
 
 
 def _refuse_unsafe_globals(path: Path) -> None:
-    with torch.serialization.safe_globals(_torch_safe_globals()):
+    with torch.serialization.safe_globals(_TORCH_ALLOWED):
         unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     if unsafe:
         raise _code_error(path, unsafe)
@@ -194,68 +198,6 @@ def _code_error(path: Path, names: list[str]) -> CheckpointError:
         "containers; nothing of it was run. If you trust the file, load it with the code that "
         "wrote it and save its state dict alone."
     )
-
-
-def _numpy_globals() -> dict[str, Any]:
-    """What NumPy arrays and scalars are pickled as, under the names of NumPy 1 and 2."""
-    core = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
-    names: dict[str, Any] = {"numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray}
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        names[f"{module}.scalar"] = core.scalar
-        names[f"{module}._reconstruct"] = core._reconstruct
-    for module in ("numpy.core.numeric", "numpy._core.numeric"):  # arrays of pickle protocol 5
-        names[f"{module}._frombuffer"] = np._core.numeric._frombuffer  # pyright: ignore[reportAttributeAccessIssue]
-    return names
-
-
-def _container_globals() -> dict[str, Any]:
-    names: dict[str, Any] = {
-        "collections.OrderedDict": collections.OrderedDict,
-        "collections.Counter": collections.Counter,
-        "collections.defaultdict": _plain_dict,
-        "collections.deque": _plain_list,
-    }
-    for module in ("builtins", "__builtin__"):
-        names |= {f"{module}.{kind.__name__}": kind for kind in (list, dict, set, int, float)}
-    # Protocol 2 pickles bytes as text that this function encodes.
-    names["_codecs.encode"] = _latin1
-    return names
-
-
-def _plain_dict(factory: object = None) -> dict[Any, Any]:
-    """Stand in for defaultdict, which torch's unpickler cannot fill."""
-    return {}
-
-
-def _plain_list(items: Iterable[Any] = (), maxlen: int | None = None) -> list[Any]:
-    """Stand in for deque, which torch's unpickler cannot fill."""
-    return list(items)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _torch_safe_globals() -> list[Any]:
-    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFD"}
-    named = _numpy_globals() | _container_globals()
-    return [*dtypes, *((value, name) for name, value in named.items())]
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays and containers; a plain pickle names its classes, and these are all."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, encoding="latin1")
-        self._allowed = _numpy_globals() | _container_globals()
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        if full not in self._allowed:
-            raise pickle.UnpicklingError(f"GLOBAL {full} is not allowed")
-        return self._allowed[full]
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -277,6 +219,6 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _as_tensor(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "?biuf":
-        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    if isinstance(value, PickledArray) and value.value is not None:
+        return torch.from_numpy(value.value)
     return value

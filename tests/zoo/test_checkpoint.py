@@ -86,6 +86,34 @@ def test_reads_a_plain_pickle_of_arrays(tmp_path: Path, protocol: int) -> None:
     assert_same(load_checkpoint(path), state())
 
 
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_keep_layout_and_byte_order(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "w.pkl"
+    base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {"f": np.asfortranarray(base), "big": base.astype(">f8"), "empty": base[:0]}
+    arrays["bool"] = base > 3
+    path.write_bytes(pickle.dumps(arrays, protocol=protocol))
+    assert_same(
+        load_checkpoint(path),
+        {
+            "f": torch.from_numpy(base),
+            "big": torch.from_numpy(base).double(),
+            "empty": torch.empty(0, 3, 4),
+            "bool": torch.from_numpy(base > 3),
+        },
+    )
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}]), np.array([1j])])
+def test_arrays_that_hold_no_real_numbers_are_no_weights(tmp_path: Path, array: np.ndarray) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"names": array, "model": {"a": np.ones(1)}}))
+    assert_same(load_checkpoint(path), {"a": torch.ones(1, dtype=torch.float64)})
+    path.write_bytes(pickle.dumps({"names": array}))
+    with pytest.raises(CheckpointError, match="no tensors: names"):
+        load_checkpoint(path)
+
+
 def test_reads_the_names_of_older_numpy(tmp_path: Path) -> None:
     path = tmp_path / "old.pkl"
     content = pickle.dumps({"w": np.ones(3, np.float32)}, protocol=2)
@@ -118,6 +146,14 @@ def test_builtins_that_run_code_are_refused(tmp_path: Path, name: str) -> None:
         load_checkpoint(path)
 
 
+def test_a_pickle_cannot_change_what_it_calls(tmp_path: Path) -> None:
+    # Opcode b sets a state: here that of a class, which would last after loading.
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(b"cnumpy\nndarray\n(N(dVvalue\nI1\nstb.")
+    with pytest.raises(CheckpointError, match="a state for a type"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "safetensors"])
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.98])
 def test_a_file_cut_short_is_an_error(tmp_path: Path, kind: str, keep: float) -> None:
@@ -137,6 +173,8 @@ def test_a_file_cut_short_is_an_error(tmp_path: Path, kind: str, keep: float) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         load_checkpoint(tmp_path / "nowhere.pth")
+    with pytest.raises(FileNotFoundError, match="from_pretrained"):
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
