@@ -20,6 +20,8 @@ _MODEL = "tarvis_resnet50"
 _FPS = 8.0
 _VIDEO, _FIRST_MASKS, _SHEET = "video.mp4", "first_frame_masks.png", "contact_sheet.png"
 _SHEET_FRAMES = 4
+# Short clips, so that a dozen frames are enough to join two of them.
+_CLIPS = {"clip_length": 8, "overlap": 4, "short_side": 0}
 _NOTICE = (
     "The weights of this demo are filled by a rule, not trained: the pipeline is real, the masks\n"
     "mean nothing. Small trained weights are to ship with a later release."
@@ -37,7 +39,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", help="such as cpu or cuda:1 (default: a GPU where there is one)"
     )
-    parser.add_argument("--frames", type=int, default=16, help="length of the video (default: 16)")
+    parser.add_argument("--frames", type=int, default=12, help="length of the video (default: 12)")
     parser.set_defaults(run=run)
 
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
             # The folder has another name until it is whole.
             reader.path = args.out / _VIDEO
             reader.name = str(reader.path)
-            result = segment(model, reader, task, short_side=0)
+            result = segment(model, reader, task, **_CLIPS)
             seconds = time.perf_counter() - start
             result.save(folder / name, overlay=True)
             rows[name] = _drawn(result, video)

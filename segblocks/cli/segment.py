@@ -73,12 +73,15 @@ def run(args: argparse.Namespace) -> None:
     task = build_task(args)
 
     from segblocks import zoo
+    from segblocks._optional import require
     from segblocks.cli.device import choose_device
     from segblocks.inference.engine import segment
     from segblocks.inference.video import open_video
     from segblocks.inference.writers import check_output
 
     check_output(args.out)
+    if not args.no_overlay:
+        require("av", "video")
     device = choose_device(args.device)
     with open_video(args.video, max_frames=args.max_frames) as video:
         model: Any = zoo.create_model(args.model, checkpoint=args.checkpoint)

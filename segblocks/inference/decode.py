@@ -77,7 +77,7 @@ class VideoDecoder:
                     for frame in packet.decode():
                         if frame.is_corrupt:
                             raise self._damaged(index, "damaged picture")
-                        end = max(end, _end_of(frame, self._stream))
+                        end = max(end, _end_of(frame))
                         yield _upright(frame)
                         index += 1
             except self._av.error.FFmpegError as error:
@@ -120,16 +120,17 @@ def _upright(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
 
 
-def _end_of(frame: Any, stream: Any) -> float:
+def _end_of(frame: Any) -> float:
     if frame.pts is None or frame.time_base is None:
         return 0.0
-    return float((frame.pts - (stream.start_time or 0) + (frame.duration or 0)) * frame.time_base)
+    return float((frame.pts + (frame.duration or 0)) * frame.time_base)
 
 
 def _stated_seconds(stream: Any) -> float | None:
-    """Duration of this very stream; that of the whole file may be the sound's."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+    """When a Matroska stream ends; that of the whole file may be the sound's end.
+
+    An MP4 is checked by its index: its duration counts what was trimmed off without encoding anew.
+    """
     tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     if tag is None:
         return None

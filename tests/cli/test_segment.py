@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,16 @@ def test_points_that_are_none(folder: Path, point: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(words(folder, "pet", "--point", point))
     assert point in capsys.readouterr().err
+
+
+def test_missing_pyav_is_told_before_the_work(
+    folder: Path,
+    recorder: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert main(words(folder, "vis")) == 2
+    assert "pip install 'segblocks[video]'" in capsys.readouterr().err
+    assert recorder.model == {}
+    assert main(words(folder, "vis", "--no-overlay")) == 0

@@ -210,6 +210,19 @@ def test_truncated_mkv_raises_after_its_whole_frames(tmp_path: Path) -> None:
     assert 0 < len(seen) < 40
 
 
+def test_a_matroska_that_starts_late_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for index, pixels in enumerate(gray_levels(10)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = 50 + index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert len(list(open_video(path))) == 10
+
+
 def test_damage_in_the_middle_raises(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", noise(20))
     data = bytearray(path.read_bytes())
