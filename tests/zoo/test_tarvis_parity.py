@@ -64,8 +64,7 @@ def hinted_task(case: dict[str, Any]) -> Task:
                 for reference in args["reference"]
             },
             ids={
-                reference["frame"]: range(1, args["objects"] + 1)
-                for reference in args["reference"]
+                reference["frame"]: range(1, args["objects"] + 1) for reference in args["reference"]
             },
         )
     points = fill.points(args["points_seed"], args["objects"], *size)

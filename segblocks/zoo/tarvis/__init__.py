@@ -12,7 +12,11 @@ from segblocks.zoo.tarvis.model import TarViS
 from segblocks.zoo.tarvis.policy import TarViSPolicy
 
 register_source("tarvis", TarViSSource())
-for _backbone, _parameters in {"resnet50": "57 M", "swin_tiny": "60 M", "swin_large": "229 M"}.items():
+for _backbone, _parameters in {
+    "resnet50": "57 M",
+    "swin_tiny": "60 M",
+    "swin_large": "229 M",
+}.items():
     register_model(
         f"tarvis_{_backbone}",
         TarViSConfig(backbone=_backbone),
