@@ -6,7 +6,13 @@ on Triton's ``warmup`` and on its driver being replaceable, and prints a line fo
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import tempfile
+
 import torch
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
@@ -27,6 +33,17 @@ class _AbsentGpu:
         return 0
 
 
+def _resources(cubin: bytes) -> tuple[int, int]:
+    """Registers a thread, and bytes of stack, which is where registers spill."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", report).groups()
+    return int(registers), int(stack)
+
+
 class _CompileOnly:
     """A kernel that, launched, is only compiled."""
 
@@ -36,10 +53,12 @@ class _CompileOnly:
     def __getitem__(self, grid):
         def launch(*args, **kwargs) -> None:
             compiled = self._kernel.warmup(*args, grid=grid, **kwargs)
+            registers, stack = _resources(compiled.asm["cubin"])
             ptx = compiled.asm["ptx"]
             wide = ptx.count("ld.global.v4") + ptx.count("cp.async.cg")
             tensor_core = ptx.count("wgmma.mma_async") + ptx.count("mma.sync")
-            print(f"{self._name} shared={compiled.metadata.shared} {wide=} {tensor_core=}")
+            shared = compiled.metadata.shared
+            print(f"{self._name} {registers=} {stack=} {shared=} {wide=} {tensor_core=}")
 
         return launch
 
@@ -64,5 +83,5 @@ def space_time_attention(*settings: tuple[torch.dtype, int]) -> None:
 
 
 if __name__ == "__main__":
-    driver.set_active(_AbsentGpu(90))
+    driver.set_active(_AbsentGpu(int(sys.argv[1]) if len(sys.argv) > 1 else 90))
     space_time_attention((torch.bfloat16, 32), (torch.float32, 24))

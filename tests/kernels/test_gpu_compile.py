@@ -32,6 +32,7 @@ def test_space_time_attention_compiles_for_hopper(tmp_path):
     assert len(figures) == 3
     for kernel in figures:
         assert int(kernel["shared"]) <= 227 * 1024
+        assert int(kernel["stack"]) <= 64  # registers spill there
         assert int(kernel["wide"]) > 0
         assert int(kernel["tensor_core"]) > 0
     # Tensor cores would round float32 to TF32.

@@ -6,7 +6,15 @@ import pytest
 import torch
 from segblocks_kernels import backend_report, space_time_attention
 
-from tests.kernels.space_time_cases import CASES, DEVICES, Case, call, make_qkv, with_grads
+from tests.kernels.space_time_cases import (
+    CASES,
+    DEVICES,
+    Case,
+    call,
+    call_operator,
+    make_qkv,
+    with_grads,
+)
 
 OP = torch.ops.segblocks.space_time_attention.default
 
@@ -44,6 +52,8 @@ def test_exports_for_any_number_of_frames():
     qkv = make_qkv(case._replace(frames=3), "contiguous", torch.float32)
     frames = torch.export.Dim("frames", min=2, max=64)
     exported = torch.export.export(Module(), tuple(qkv), dynamic_shapes=[{1: frames}] * 3)
+    targets = {node.target for node in exported.graph.nodes}
+    assert OP in targets  # not the backend of the machine that exported
     other = make_qkv(case._replace(frames=4), "contiguous", torch.float32)
     torch.testing.assert_close(exported.module()(*other), call(case, other))
 
@@ -58,6 +68,16 @@ def test_autocast_casts_like_the_caller(backend, device):
             got = call(case, qkv, backend=backend)
         assert got.dtype == dtype
         assert torch.equal(got, call(case, [x.to(dtype) for x in qkv], backend=backend))
+
+
+def test_the_reference_backward_ignores_autocast():
+    case = CASES["ragged"]
+    leaves = [x.requires_grad_() for x in make_qkv(case, "contiguous", torch.float32)]
+    out = call_operator(case, leaves, "reference")
+    want = torch.autograd.grad(out.sum(), leaves, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = torch.autograd.grad(out.sum(), leaves)
+    assert all(map(torch.equal, got, want))
 
 
 class _Broken:

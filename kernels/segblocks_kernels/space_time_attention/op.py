@@ -109,7 +109,9 @@ def backward_op(
         from . import triton_backward
 
         return triton_backward.backward(grad_out, q, k, v, out, lse, cells, scale)
-    return space_time_attention_backward_reference(grad_out, q, k, v, out, cells, scale)
+    # A backward that runs under autocast would otherwise have its products cast.
+    with torch.autocast(q.device.type, enabled=False):
+        return space_time_attention_backward_reference(grad_out, q, k, v, out, cells, scale)
 
 
 @backward_op.register_fake
