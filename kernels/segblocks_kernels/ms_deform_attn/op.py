@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .._backend import REFERENCE, TRITON, Backends, Candidate
 from .cpp import backward_cpp, cpp_unavailable, forward_cpp
-from .reference import ms_deform_attn_backward_reference, ms_deform_attn_reference
+from .reference import ms_deform_attn_reference
+from .reference_backward import ms_deform_attn_backward_reference
 
 BACKENDS = Backends(
     "ms_deform_attn", (TRITON, Candidate("cpp", cpp_unavailable, frozenset({"cpu"})), REFERENCE)

@@ -15,7 +15,7 @@ def compute_dtype(value: Tensor, sampling_locations: Tensor) -> torch.dtype:
     return torch.float64 if double else torch.float32
 
 
-def _levels(
+def levels_with_pixels(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """Each level that has pixels: its index, map (B*M, D, h, w), grid (B*M, Q, P, 2), weights."""
@@ -51,51 +51,8 @@ def ms_deform_attn_reference(
     out = value.new_zeros((batch * heads, dim, queries), dtype=dtype)
     if out.numel() > 0:
         inputs = value.to(dtype), spatial_shapes, sampling_locations.to(dtype)
-        for _, level, grid, weight in _levels(*inputs, attention_weights.to(dtype)):
+        for _, level, grid, weight in levels_with_pixels(*inputs, attention_weights.to(dtype)):
             sampled = F.grid_sample(level, grid, align_corners=False)  # (B*M, D, Q, P)
             out = out + (sampled * weight).sum(-1)
     merged = out.view(batch, heads * dim, queries).transpose(1, 2)
     return merged.to(value.dtype).contiguous()
-
-
-def ms_deform_attn_backward_reference(
-    grad_out: Tensor,
-    value: Tensor,
-    spatial_shapes: Sequence[tuple[int, int]],
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    needs: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients that ``needs`` asks for, in the types of their inputs, without autograd.
-
-    An operator's kernel runs below autograd, where the graph of the forward cannot be recorded.
-    """
-    batch, tokens, heads, dim = value.shape
-    queries = sampling_locations.shape[1]
-    dtype = compute_dtype(value, sampling_locations)
-    grad_value = value.new_zeros((batch, heads, dim, tokens), dtype=dtype)
-    grad_locations = value.new_zeros(sampling_locations.shape, dtype=dtype)
-    grad_weights = value.new_zeros(attention_weights.shape, dtype=dtype)
-    grad = grad_out.to(dtype).reshape(batch, queries, heads, dim).permute(0, 2, 3, 1)
-    grad = grad.reshape(batch * heads, dim, queries, 1)
-    if grad.numel() > 0:
-        inputs = value.to(dtype), spatial_shapes, sampling_locations.to(dtype)
-        for index, level, grid, weight in _levels(*inputs, attention_weights.to(dtype)):
-            if needs[2]:
-                sampled = F.grid_sample(level, grid, align_corners=False)
-                by_head = (sampled * grad).sum(1).view(batch, heads, queries, -1)
-                grad_weights[:, :, :, index] = by_head.transpose(1, 2)
-            of_level, of_grid = torch.ops.aten.grid_sampler_2d_backward(
-                grad * weight, level, grid, 0, 0, False, (needs[0], True)
-            )
-            of_grid = of_grid.view(batch, heads, queries, -1, 2)
-            grad_locations[:, :, :, index] = 2 * of_grid.transpose(1, 2)
-            if needs[0]:
-                start = sum(h * w for h, w in spatial_shapes[:index])
-                stop = start + level.shape[2] * level.shape[3]
-                grad_value[..., start:stop] = of_level.view(batch, heads, dim, stop - start)
-    return (
-        grad_value.permute(0, 3, 1, 2).to(value.dtype).contiguous() if needs[0] else None,
-        grad_locations.to(sampling_locations.dtype) if needs[1] else None,
-        grad_weights.to(attention_weights.dtype) if needs[2] else None,
-    )

@@ -34,11 +34,13 @@ def _sort_by_cell(
     heads_first = torch.arange(batch * heads, device=device).view(batch, 1, heads, 1)
     keys = torch.empty((batch, queries, heads, levels, points), dtype=torch.int64, device=device)
     for level, (height, width) in enumerate(spatial_shapes):
-        size = locations.new_tensor((width, height), dtype=dtype)
-        corner = torch.floor(locations[:, :, :, level].to(dtype) * size - 0.5)
-        inside = ((corner >= -1) & (corner < size)).all(-1)
-        corner = torch.where(inside[..., None], corner, 0).long() + 1
-        cell = corner[..., 1] * (width + 1) + corner[..., 0] + sum(cells[:level])
+        left, top = (
+            torch.floor(locations[:, :, :, level, :, axis].to(dtype) * size - 0.5)
+            for axis, size in enumerate((width, height))
+        )
+        inside = (left >= -1) & (left < width) & (top >= -1) & (top < height)
+        cell = (torch.where(inside, top, 0) + 1).long() * (width + 1)
+        cell += (torch.where(inside, left, 0) + 1).long() + sum(cells[:level])
         keys[:, :, :, level] = torch.where(inside, heads_first * per_head + cell, total)
     ordered, order = torch.sort(keys.flatten(), stable=True)
     begins = torch.searchsorted(ordered, torch.arange(total + 1, device=device))
