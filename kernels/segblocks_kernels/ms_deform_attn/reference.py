@@ -42,8 +42,7 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """Sample every level bilinearly at the given points and sum them with the given weights.
 
-    Arguments as in ``ms_deform_attn``. Differentiable by autograd, any number of times that
-    ``grid_sample`` is.
+    Arguments as in ``ms_deform_attn``. Differentiable by autograd.
     """
     batch, _, heads, dim = value.shape
     queries = sampling_locations.shape[1]
