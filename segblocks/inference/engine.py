@@ -75,9 +75,10 @@ def stream(
 ) -> Iterator[FrameResult] | Iterator[Results]:
     """Segment a video of any length, frame by frame, in constant memory.
 
-    A frame comes out as soon as no later clip will see it: when the clip that holds it has been
-    seen, and one frame more. Only the frames, features and low-resolution logits of one clip are
-    held. The model is put into evaluation mode only while it works.
+    A frame comes out as soon as no later clip will see it: when the last clip that holds it has
+    been read, and one frame more, so at most ``clip_length`` frames late. Only the frames, features
+    and low-resolution logits of one clip are held. The model is put into evaluation mode only while
+    it works.
 
     Args:
         model: of the zoo, or one that does the same (:class:`VideoModel`).
@@ -100,10 +101,14 @@ def stream(
         FileNotFoundError: there is no such video.
 
     Example:
-        >>> import segblocks
-        >>> model = segblocks.create_model("tarvis_resnet50")  # doctest: +SKIP
-        >>> for frame in stream(model, "street.mp4", segblocks.VIS("ovis")):  # doctest: +SKIP
-        ...     print(frame.index, frame.labels)
+        >>> from segblocks import PET, create_model
+        >>> model = create_model("tarvis_resnet50", neck_layers=1, decoder_layers=3)
+        >>> video = np.zeros((3, 32, 64, 3), np.uint8)
+        >>> for frame in stream(model, video, PET([(40, 8)]), short_side=0):
+        ...     print(frame.index, frame.ids, frame.masks.shape)
+        0 (1,) (1, 32, 64)
+        1 (1,) (1, 32, 64)
+        2 (1,) (1, 32, 64)
     """
     settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
     run = _Run(model, source, task, settings, device, progress)
@@ -153,9 +158,14 @@ def segment(
         FileNotFoundError: there is no such video.
 
     Example:
-        >>> import segblocks
-        >>> model = segblocks.create_model("tarvis_resnet50")  # doctest: +SKIP
-        >>> segment(model, "street.mp4", segblocks.VIS("ovis")).save("out/")  # doctest: +SKIP
+        >>> from segblocks import VIS, VOS, create_model
+        >>> model = create_model("tarvis_resnet50", neck_layers=1, decoder_layers=3)
+        >>> mask = np.zeros((1, 32, 64), bool)
+        >>> mask[0, 8:24, 8:24] = True
+        >>> video = np.zeros((3, 32, 64, 3), np.uint8)
+        >>> vis, vos = segment(model, video, [VIS("ovis"), VOS(mask)], short_side=0)
+        >>> vos.num_frames, [track.id for track in vos.tracks]
+        (3, [1])
     """
     settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
     run = _Run(model, source, task, settings, device, progress)

@@ -114,7 +114,7 @@ class InstanceTracker:
         )
         logits = mask_logits(kept)
         ids = self._link(logits[:, : self._window.num_frames] > 0)
-        rows = class_logits[kept].double().cpu().numpy()
+        rows = class_logits[kept].cpu().double().numpy()
         for track_id, row in zip(ids, rows, strict=True):
             track = self.tracks.setdefault(track_id, InstanceTrack(np.zeros_like(row), 0))
             track.logit_sum += row

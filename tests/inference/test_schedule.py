@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks.inference.schedule import schedule_clips
@@ -12,6 +12,7 @@ from segblocks.inference.schedule import schedule_clips
     clips=st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1))),
     start=st.integers(0, 5),
 )
+@settings(deadline=None)
 def test_clips_cover_the_video_as_a_known_length_would_cut_it(
     num_frames: int, clips: tuple[int, int], start: int
 ) -> None:

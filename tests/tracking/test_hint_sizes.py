@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks.tracking.hint_sizes import resize_mask, resize_point
@@ -10,6 +10,7 @@ sides = st.integers(1, 40)
 
 
 @given(sides, sides, sides, sides, st.integers(0, 10**6))
+@settings(deadline=None)
 def test_a_mask_keeps_a_pixel_near_the_object(
     height: int, width: int, new_height: int, new_width: int, where: int
 ) -> None:
@@ -32,6 +33,7 @@ def test_a_mask_is_cut_at_one_half() -> None:
 
 
 @given(sides, sides, sides, sides, st.floats(0, 0.999), st.floats(0, 0.999))
+@settings(deadline=None)
 def test_a_point_keeps_its_place_in_the_frame(
     height: int, width: int, new_height: int, new_width: int, x: float, y: float
 ) -> None:

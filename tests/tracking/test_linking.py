@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks.tracking.linking import link_masks
@@ -43,6 +43,7 @@ def test_nothing_to_link() -> None:
 
 
 @given(st.integers(0, 200))
+@settings(deadline=None)
 def test_assignment_is_the_best_of_all(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.rand(3, 2, 3, 3, generator=generator) < 0.6 for _ in range(2))

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks.tracking.overlap import LogitRows, join
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_joined_logits_are_the_mean_over_the_clips_that_have_them(data: st.DataObject) -> None:
     """Three or more clips over one video, with rows that come and go, against a plain loop."""
     clip_length = data.draw(st.integers(1, 5))

@@ -65,6 +65,11 @@ def test_clips_that_do_not_go_forward_are_refused(given: dict[str, int]) -> None
         TarViSPolicy(VIS("youtube_vis_2021"), **given)  # type: ignore[arg-type]
 
 
+def test_a_negative_short_side_is_refused() -> None:
+    with pytest.raises(ValueError, match="short_side must be positive"):
+        TarViSPolicy(VIS("ovis"), short_side=-1)
+
+
 def test_hinted_objects_need_shared_frames() -> None:
     with pytest.raises(ValueError, match="at least 1 for tasks with hints"):
         TarViSPolicy([VIS("ovis"), VOS(MASK)], overlap=0)

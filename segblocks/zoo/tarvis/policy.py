@@ -75,7 +75,7 @@ class TarViSPolicy:
 
     All tasks are asked for in one pass over the same clips. Instances are linked from clip to clip
     by their masks on shared frames, semantic logits are averaged there, and hinted objects are
-    encoded anew from their masks there (TarViS sections 3.5 and 4.3). Without VIS or VPS the first
+    encoded anew from their masks there (TarViS section 3.5). Without VIS or VPS the first
     clip begins at the first frame that holds a hint, and clips in which there is nothing to look
     for are skipped. Every frame of a hinted object comes from the model, its hinted frames too.
 
@@ -99,7 +99,8 @@ class TarViSPolicy:
             that are empty on all shared frames. Its outright failures are not reproduced.
 
     Raises:
-        ValueError: an overlap that is not from 0 to clip_length - 1, or 0 for a task with hints.
+        ValueError: an overlap that is not from 0 to clip_length - 1, or 0 for a task with hints; a
+            negative short side.
 
     Example:
         >>> from segblocks.tasks import PET, VIS
@@ -123,7 +124,8 @@ class TarViSPolicy:
         self.tasks = as_tasks(tasks)
         default = min((_settings_of(task) for task in self.tasks), key=lambda s: s.clip_length)
         self.clip_length = default.clip_length if clip_length is None else clip_length
-        self.overlap = overlap if overlap is not None else self.clip_length // 2
+        half = default.overlap if clip_length is None else clip_length // 2
+        self.overlap = half if overlap is None else overlap
         self.short_side = (default.short_side if short_side is None else short_side) or None
         self.long_side = long_side
         self.max_instances = max_instances
@@ -132,7 +134,7 @@ class TarViSPolicy:
         self._category = next((t for t in self.tasks if isinstance(t, CategoryTask)), None)
         self._vocabulary = self._category.resolve() if self._category else None
         self._hinted = {n: t for n, t in enumerate(self.tasks) if isinstance(t, HintTask)}
-        self._check_clips()
+        self._check_settings()
 
     def start(self, size: tuple[int, int], model_size: tuple[int, int]) -> TarViSState:
         """Begin a video of frames of ``size``, shown to the model at ``model_size``."""
@@ -221,11 +223,16 @@ class TarViSPolicy:
             for task in self.tasks
         )
 
-    def _check_clips(self) -> None:
+    def _check_settings(self) -> None:
         if self.clip_length < 1 or not 0 <= self.overlap < self.clip_length:
             raise ValueError(
                 "TarViSPolicy: overlap must be from 0 to clip_length - 1, "
                 f"got {self.overlap} with clip_length {self.clip_length}"
+            )
+        if self.short_side is not None and self.short_side < 0:
+            raise ValueError(
+                f"TarViSPolicy: short_side must be positive, or 0 to leave frames as they are, "
+                f"got {self.short_side}"
             )
         if self._hinted and self.overlap == 0:
             raise ValueError(
