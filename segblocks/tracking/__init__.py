@@ -1,0 +1,25 @@
+"""Joining clips: how inference talks to a system, and the parts that systems are made of."""
+
+from __future__ import annotations
+
+from segblocks.tracking.instances import InstanceTrack, InstanceTracker, select_instances
+from segblocks.tracking.linking import link_masks
+from segblocks.tracking.objects import HintedObject, ObjectTracker
+from segblocks.tracking.overlap import LogitRows, join
+from segblocks.tracking.policy import VideoPolicy, VideoState
+from segblocks.tracking.semantic import SemanticJoiner, class_map
+
+__all__ = [
+    "HintedObject",
+    "InstanceTrack",
+    "InstanceTracker",
+    "LogitRows",
+    "ObjectTracker",
+    "SemanticJoiner",
+    "VideoPolicy",
+    "VideoState",
+    "class_map",
+    "join",
+    "link_masks",
+    "select_instances",
+]
