@@ -77,7 +77,9 @@ def test_a_subset_of_classes_takes_their_queries() -> None:
     assert rows == [whole[ovis.index(name)] for name in names]
     assert min(whole) == 19  # after the classes of kitti_step
     assert queries.semantic_rows(VIS(names).resolve()) == rows
-    with pytest.raises(ValueError, match=r"vocabulary must be one of kitti_step, ovis.*youtube_vis"):
+    with pytest.raises(
+        ValueError, match=r"vocabulary must be one of kitti_step, ovis.*youtube_vis"
+    ):
         run(VIS("youtube_vis_2021"))
 
 
