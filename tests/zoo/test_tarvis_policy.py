@@ -125,6 +125,16 @@ def test_panoptic_counts_only_confident_things() -> None:
     np.testing.assert_allclose(summaries[0].class_scores, sure[:3], rtol=1e-6)
 
 
+def test_panoptic_drops_a_track_that_later_clips_cast_doubt_on() -> None:
+    car, sky = scores([0.1, 0.7, 0.1, 0.1]), scores([0.1, 0.1, 0.7, 0.1])
+    clips = [output(c, everywhere(1.0), everywhere(1.0, 9.0, 2.0)) for c in (car, sky)]
+    policy = TarViSPolicy(VPS(STREET), clip_length=2, overlap=1)
+    frames, summaries = run(policy, clips)
+    assert [frame.labels for frame in frames] == [("car",), (None,), (None,)]
+    assert frames[1].scores[0] == pytest.approx(0.07**0.5 / (2 * 0.07**0.5 + 0.2))
+    assert summaries == []
+
+
 def test_a_vocabulary_of_things_leaves_the_semantic_map_void() -> None:
     clip = output(scores([0.9, 0.1]), everywhere(1.0), everywhere(5.0))
     frames, _ = run(TarViSPolicy(VPS(["cat"])), [clip])
