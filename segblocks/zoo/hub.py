@@ -10,7 +10,6 @@ import tempfile
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self, cast
 
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
@@ -53,13 +52,14 @@ model = from_pretrained("this repository or folder")
 """
 
 
-class PretrainedModel(PyTorchModelHubMixin, library_name="segblocks", tags=["video-segmentation"]):
+class PretrainedModel(
+    nn.Module, PyTorchModelHubMixin, library_name="segblocks", tags=["video-segmentation"]
+):
     """Let a model that is made from a config be saved and loaded whole.
 
-    For classes ``class Model(nn.Module, PretrainedModel)`` whose constructor takes
-    ``config: ModelConfig`` and keeps it as ``self.config``: a frozen dataclass of numbers,
-    strings, tuples and further such dataclasses. A saved folder holds ``config.json``,
-    ``model.safetensors`` and a model card.
+    For modules whose constructor takes ``config: ModelConfig`` and keeps it as ``self.config``: a
+    frozen dataclass of numbers, strings, tuples and further such dataclasses. A saved folder holds
+    ``config.json``, ``model.safetensors`` and a model card.
 
     Attributes:
         config: What the model was made from.
@@ -67,7 +67,11 @@ class PretrainedModel(PyTorchModelHubMixin, library_name="segblocks", tags=["vid
     """
 
     config: Any
-    provenance: Mapping[str, str] = MappingProxyType({})
+    provenance: Mapping[str, str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.provenance = {}
 
     def save_pretrained(
         self,

@@ -31,7 +31,7 @@ class TinyConfig:
     head: HeadConfig | None = HeadConfig()
 
 
-class Tiny(nn.Module, PretrainedModel):
+class Tiny(PretrainedModel):
     def __init__(self, config: TinyConfig | None = None) -> None:
         super().__init__()
         self.config = config or TinyConfig()
@@ -288,7 +288,7 @@ def test_damaged_folders_are_errors(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_config_class_says_so() -> None:
-    class Bare(nn.Module, PretrainedModel):
+    class Bare(PretrainedModel):
         def __init__(self, width: int = 3) -> None:
             super().__init__()
 

@@ -38,7 +38,7 @@ MASK_STRIDE = 4
 MASK_HEADS = (*GROUPS, "free")
 
 
-class TarViS(nn.Module, PretrainedModel):
+class TarViS(PretrainedModel):
     """TarViS (Athar et al., CVPR 2023), after the official code where it differs from the paper.
 
     A task is a set of queries: instance, background and semantic queries for VIS and VPS, queries
@@ -154,10 +154,11 @@ class TarViS(nn.Module, PretrainedModel):
         hinted = self._hinted([t for t in tasks if isinstance(t, HintTask)], levels, size)
         queries, slices = self._queries(tasks, levels, hinted)
         predictions = self.decoder(queries, context).predictions
+        if frame_indices is None:
+            start = 0 if state is None else state.next_start
+            frame_indices = range(start, start + frames.shape[1])
         if state is None:
             state = self.video_policy(task).start(size, size)
-        if frame_indices is None:
-            frame_indices = range(state.next_start, state.next_start + frames.shape[1])
         return ClipOutput(
             predictions,
             levels[MASK_STRIDE],
