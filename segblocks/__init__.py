@@ -20,9 +20,7 @@ _HOMES = {
     "create_model": "segblocks.zoo",
     "from_pretrained": "segblocks.zoo",
     "list_models": "segblocks.zoo",
-} | dict.fromkeys(
-    ("EVS", "PET", "PVOS", "VIS", "VOS", "VPS", "VSS", "RefVOS"), "segblocks.tasks"
-)
+} | dict.fromkeys(("EVS", "PET", "PVOS", "VIS", "VOS", "VPS", "VSS", "RefVOS"), "segblocks.tasks")
 
 __all__ = [
     "EVS",

@@ -1,4 +1,4 @@
-"""Shared fixtures. Triton is interpreted where there is no GPU, which has to be said before its import."""
+"""Triton is interpreted where there is no GPU, which has to be said before its import."""
 
 from __future__ import annotations
 

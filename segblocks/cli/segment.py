@@ -64,6 +64,11 @@ def _add_run_options(group: Any) -> None:
     group.add_argument(
         "--min-score", type=float, metavar="S", help="drop tracks that score lower than S"
     )
+    group.add_argument(
+        "--official-compat",
+        action="store_true",
+        help="join clips as the official code does, where that changes numbers",
+    )
     group.add_argument("--no-progress", action="store_true", help="show no progress bar")
     group.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
 
@@ -95,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
             short_side=args.short_side,
             device=device,
             progress=not args.no_progress,
+            official_compat=args.official_compat,
         )
         seconds = time.perf_counter() - start
     if args.min_score is not None:

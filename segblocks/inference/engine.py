@@ -111,7 +111,7 @@ def stream(
         2 (1,) (1, 32, 64)
     """
     settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
-    run = _Run(model, source, task, settings, device, progress)
+    run = _Run(model, source, task, settings, device, progress, summarised=False)
     if isinstance(task, Task):
         return (results[0] for results in run.results())
     return run.results()
@@ -168,7 +168,7 @@ def segment(
         (3, [1])
     """
     settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
-    run = _Run(model, source, task, settings, device, progress)
+    run = _Run(model, source, task, settings, device, progress, summarised=True)
     builders: list[VideoSegmentationBuilder] = []
     for results in run.results():
         if not builders:
@@ -195,6 +195,8 @@ class _Run:
         settings: Mapping[str, Any],
         device: str | torch.device | None,
         progress: bool,
+        *,
+        summarised: bool,
     ) -> None:
         self.tasks = as_tasks(task)
         self.module = model
@@ -204,6 +206,7 @@ class _Run:
         self.num_frames = 0
         self._window = FrameWindow(self.model.extract)
         self._progress = progress
+        self._summarised = summarised
         if device is not None:
             model.to(device)
 
@@ -233,6 +236,7 @@ class _Run:
         for task in self._hint_tasks():
             task.validate(*size)
         self.state = self.policy.start(size, model_size)
+        self.state.summarised = self._summarised
         for _ in islice(decoded, self.state.next_start):
             yield from self.policy.skip(1, self.state)
         device = _device_of(self.module)

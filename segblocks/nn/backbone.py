@@ -89,8 +89,8 @@ class TimmBackbone(nn.Module):
             frames: (B, T, 3, H, W), normalised, floating.
 
         Returns:
-            Stride to (B, T, C, h, w), contiguous; h and w are H and W over the stride (rounded up by
-            ResNet and Swin; other networks may round down or ask for multiples).
+            Stride to (B, T, C, h, w), contiguous; h and w are H and W over the stride, rounded up
+            by ResNet and Swin; other networks may round down or ask for multiples.
         """
         if frames.ndim != 5 or frames.shape[2] != 3:
             raise ValueError(

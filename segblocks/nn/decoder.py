@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from segblocks.nn.clip_output import Prediction
@@ -202,7 +203,7 @@ def _level(
     )
     resized = resize_features(mask_features, (height, width))
     return Level(
-        tokens=features.flatten(3).transpose(2, 3) + embedding,
-        positions=positions.flatten(1, 2).to(features.dtype),
-        mask_features=resized.flatten(3).transpose(2, 3),
+        tokens=rearrange(features, "b t c h w -> b t (h w) c") + embedding,
+        positions=rearrange(positions, "t h w c -> t (h w) c").to(features.dtype),
+        mask_features=rearrange(resized, "b t c h w -> b t (h w) c"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from segblocks.nn.attention import MultiheadAttention, attend_everywhere
@@ -231,30 +232,26 @@ def _check_per_frame(step: nn.Module, queries: Queries, per_frame: bool) -> None
 
 
 def _fold_queries(x: Tensor) -> Tensor:
-    """(B, Q, T, C) -> (B * T, Q, C); (B, Q, C) stays."""
-    return x.transpose(1, 2).flatten(0, 1) if x.dim() == 4 else x
+    """Frames into the batch; queries without frames stay."""
+    return rearrange(x, "b q t c -> (b t) q c") if x.dim() == 4 else x
 
 
 def _unfold_queries(x: Tensor, like: Tensor) -> Tensor:
-    if like.dim() == 3:
-        return x
-    return x.unflatten(0, (like.shape[0], like.shape[2])).transpose(1, 2)
+    return rearrange(x, "(b t) q c -> b q t c", t=like.shape[2]) if like.dim() == 4 else x
 
 
 def _flatten_queries(x: Tensor) -> Tensor:
-    """(B, Q, T, C) -> (B, Q * T, C); (B, Q, C) stays."""
-    return x.flatten(1, 2) if x.dim() == 4 else x
+    """Frames beside the queries; queries without frames stay."""
+    return rearrange(x, "b q t c -> b (q t) c") if x.dim() == 4 else x
 
 
 def _unflatten_queries(x: Tensor, like: Tensor) -> Tensor:
-    return x.unflatten(1, like.shape[1:3]) if like.dim() == 4 else x
+    return rearrange(x, "b (q t) c -> b q t c", t=like.shape[2]) if like.dim() == 4 else x
 
 
 def _frames_to_batch(x: Tensor) -> Tensor:
-    """(B, T, N, C) -> (B * T, N, C)."""
-    return x.flatten(0, 1)
+    return rearrange(x, "b t n c -> (b t) n c")
 
 
 def _frames_to_tokens(x: Tensor) -> Tensor:
-    """(B, T, N, C) -> (B, T * N, C), frame outermost."""
-    return x.flatten(1, 2)
+    return rearrange(x, "b t n c -> b (t n) c")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from segblocks.nn.attention import MultiheadAttention
@@ -204,8 +205,8 @@ class ObjectEncoder(nn.Module):
             finest.dtype
         )
         return (
-            finest.flatten(2).transpose(1, 2).flatten(0, 1),
-            code.flatten(0, 1).repeat(frames, 1),
+            rearrange(finest, "r c h w -> (r h w) c"),
+            repeat(code, "h w c -> (r h w) c", r=frames),
         )
 
     def _read_points(

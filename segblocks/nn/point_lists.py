@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -74,8 +75,8 @@ def cell_counts(masks: Tensor, stride: int) -> Tensor:
         >>> cell_counts(torch.ones(1, 1, 4, 8, dtype=torch.bool), 4)
         tensor([[16, 16]])
     """
-    cells = masks.unflatten(-1, (-1, stride)).unflatten(-3, (-1, stride))
-    return cells.sum(dim=(-1, -3)).flatten(1)
+    pixels = "r t (h a) (w b) -> r (t h w) (a b)"
+    return rearrange(masks, pixels, a=stride, b=stride).sum(dim=-1)
 
 
 def chunk_counts(masks: Tensor, stride: int, num_chunks: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from segblocks.nn.deformable_attention import DeformableEncoderLayer, pixel_centres
@@ -109,7 +110,7 @@ class TemporalNeck(nn.Module):
         batch, frames = features[self.strides[0]].shape[:2]
         maps = [self.input_projections[str(s)](features[s].flatten(0, 1)) for s in self.strides]
         shapes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
-        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
+        tokens = torch.cat([rearrange(m, "n c h w -> n (h w) c") for m in maps], dim=1)
         tokens = self._attend(tokens, shapes, batch, frames)
         outputs = self._split(tokens, shapes)
         outputs[self.mask_stride] = self._mask_features(outputs[self.strides[-1]], features)
@@ -152,7 +153,7 @@ class TemporalNeck(nn.Module):
     def _split(self, tokens: Tensor, shapes: list[tuple[int, int]]) -> dict[int, Tensor]:
         parts = tokens.split([height * width for height, width in shapes], dim=1)
         return {
-            stride: part.transpose(1, 2).unflatten(2, shape)
+            stride: rearrange(part, "n (h w) c -> n c h w", h=shape[0])
             for stride, part, shape in zip(self.strides, parts, shapes, strict=True)
         }
 

@@ -93,6 +93,7 @@ class InstanceTracker:
         self.min_score = min_score
         self.official_compat = official_compat
         self.tracks: dict[int, InstanceTrack] = {}
+        self._num_tracks = 0
         self._window = LogitRows.none(0)
 
     def update(
@@ -126,11 +127,18 @@ class InstanceTracker:
         finished, self._window = join(self._window, clip).split(num_done)
         return finished
 
+    def forget_ended(self) -> None:
+        """Drop the tracks that no later clip can continue, once their frames have left."""
+        self.tracks = {i: self.tracks[i] for i in self._window.ids}
+
     def _link(self, masks: Tensor) -> list[int]:
         """The track of each instance, from its masks on the frames of the window."""
         previous = self._window
         links: Sequence[int | None] = [None] * len(masks)
         if previous.ids and len(masks):
             links = link_masks(previous.masks, masks, link_empty=self.official_compat)
-        fresh = iter(range(len(self.tracks) + 1, len(self.tracks) + 1 + len(masks)))
-        return [next(fresh) if link is None else previous.ids[link] for link in links]
+        ids = []
+        for link in links:
+            self._num_tracks += link is None
+            ids.append(self._num_tracks if link is None else previous.ids[link])
+        return ids

@@ -23,12 +23,15 @@ class VideoState:
         model_size: (h, w) of the frames as the model gets them, before padding.
         next_start: index in the video of the first frame of the next clip.
         finished: how many frames have left; they are the first ones of the video.
+        summarised: whether ``summary`` will be asked for. Where not, a policy may forget what
+            only the summary needs, so that a stream without end needs no more than a short one.
     """
 
     size: tuple[int, int]
     model_size: tuple[int, int]
     next_start: int = 0
     finished: int = 0
+    summarised: bool = True
 
     def advance(self, num_frames: int, overlap: int, *, last: bool) -> range:
         """Step over a clip and return its frames that no later clip holds, as clip-local indices.

@@ -138,6 +138,7 @@ def test_options_reach_the_engine(folder: Path, recorder: Recorder) -> None:
         "short_side": 48,
         "device": torch.device("cpu"),
         "progress": False,
+        "official_compat": False,
     }
     assert recorder.frames == 2
     assert recorder.saved == (folder / "out", False)

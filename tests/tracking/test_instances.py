@@ -61,6 +61,17 @@ def test_ids_follow_the_masks_and_ended_tracks_do_not_return() -> None:
     assert {i: track.num_clips for i, track in tracker.tracks.items()} == {1: 1, 2: 3, 3: 2, 4: 1}
 
 
+def test_forgetting_ended_tracks_changes_nothing_else() -> None:
+    forgetful, other = InstanceTracker(), InstanceTracker()
+    for n, instances in enumerate(([0, 2], [2, 4], [0, 4, 2], [], [1], [1, 3])):
+        forgetful.forget_ended()
+        done = 4 if n == 5 else 2
+        got, want = clip(forgetful, instances, done), clip(other, instances, done)
+        assert [rows_of(got, t) for t in range(done)] == [rows_of(want, t) for t in range(done)]
+    assert forgetful.tracks.keys() < other.tracks.keys()
+    assert max(forgetful.tracks) == max(other.tracks)
+
+
 def test_a_clip_without_instances_ends_all_tracks() -> None:
     tracker = InstanceTracker()
     clip(tracker, [0], 2)

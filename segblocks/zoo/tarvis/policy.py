@@ -175,6 +175,8 @@ class TarViSPolicy:
         done = state.advance(num_frames, self.overlap, last=last)
         instances = semantic = objects = LogitRows.none(len(done))
         if state.instances is not None:
+            if not state.summarised:
+                state.instances.forget_ended()
             first = output.groups["instance"].start
             instances = state.instances.update(
                 self._class_logits(output),
