@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from segblocks_kernels import masked_cross_attention
 from torch import Tensor
+
+from segblocks_kernels import masked_cross_attention
 
 
 class Setting(NamedTuple):

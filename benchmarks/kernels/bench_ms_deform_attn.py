@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from segblocks_kernels.ms_deform_attn.reference import ms_deform_attn_reference
 from torch import Tensor
 
 from segblocks.ops import ms_deform_attn
+from segblocks_kernels.ms_deform_attn.reference import ms_deform_attn_reference
 
 # The encoder of TarViS: frames, then (height, width) at strides 32, 16, 8.
 LEVELS_480P = ((15, 27), (30, 54), (60, 108))

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from segblocks_kernels import space_time_attention
 from torch import Tensor
+
+from segblocks_kernels import space_time_attention
 
 
 class Setting(NamedTuple):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
+from segblocks.ops.mask_iou import mask_iou
+from segblocks.ops.mask_pool import mask_pool
+from segblocks.ops.resize import resize_features, resize_logits
+from segblocks.ops.rle import RLE
 from segblocks_kernels import (
     backend_report,
     masked_cross_attention,
@@ -9,12 +14,6 @@ from segblocks_kernels import (
     ragged_cross_attention,
     space_time_attention,
 )
-
-from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
-from segblocks.ops.mask_iou import mask_iou
-from segblocks.ops.mask_pool import mask_pool
-from segblocks.ops.resize import resize_features, resize_logits
-from segblocks.ops.rle import RLE
 
 __all__ = [
     "RLE",

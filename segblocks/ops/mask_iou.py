@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from segblocks_kernels._check import check_same_device
 from torch import Tensor
+
+from segblocks_kernels._check import check_same_device
 
 # Counts up to this size are exact in float32.
 _CHUNK = 1 << 24

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from segblocks_kernels._check import check_float, check_same_device
 from torch import Tensor
+
+from segblocks_kernels._check import check_float, check_same_device
 
 
 def mask_pool(features: Tensor, masks: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 import torch
-from segblocks_kernels.ms_deform_attn import triton_backward, triton_forward, triton_sorted
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
+from segblocks_kernels.ms_deform_attn import triton_backward, triton_forward, triton_sorted
 from tests.kernels.deformable_cases import Case
 
 

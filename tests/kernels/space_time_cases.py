@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from segblocks_kernels import space_time_attention
 from torch import Tensor
+
+from segblocks_kernels import space_time_attention
 
 NO_CUDA = not torch.cuda.is_available()
 # One process either interprets Triton or compiles it, so each test runs on one of these.

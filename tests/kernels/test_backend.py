@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from segblocks_kernels import backend_report
 from segblocks_kernels._backend import REFERENCE, Backends, Candidate
 

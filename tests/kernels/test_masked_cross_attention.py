@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
-from segblocks_kernels import backend_report, masked_cross_attention
 from torch import Tensor
+
+from segblocks_kernels import backend_report, masked_cross_attention
 
 CUDA = pytest.param(
     "cuda",

@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
+from segblocks.ops import ms_deform_attn
 from segblocks_kernels._backend import interpreter_on
 from segblocks_kernels._native import load_library
 from segblocks_kernels.ms_deform_attn.cpp import SOURCE
 from segblocks_kernels.ms_deform_attn.reference import ms_deform_attn_reference
 from segblocks_kernels.ms_deform_attn.reference_backward import grid_sample_backward_indexed
-from torch import Tensor
-
-from segblocks.ops import ms_deform_attn
 from tests.kernels.deformable_cases import CASES, Case, loop_oracle, relative_error
 
 CUDA = [

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+from segblocks.ops import ms_deform_attn
 from segblocks_kernels import backend_report
 from segblocks_kernels._backend import interpreter_on
 from segblocks_kernels._native import load_library
 from segblocks_kernels.ms_deform_attn import api, cpp, op
-from torch import Tensor
-
-from segblocks.ops import ms_deform_attn
 from tests.kernels.deformable_cases import CASES, Case
 
 CASE = CASES["two levels, D=32, P=3"]

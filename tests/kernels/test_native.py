@@ -6,6 +6,7 @@ import ctypes
 from pathlib import Path
 
 import pytest
+
 from segblocks_kernels import _native
 from segblocks_kernels._native import (
     NativeUnavailableError,

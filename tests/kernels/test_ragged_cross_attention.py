@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from segblocks_kernels import ragged_cross_attention
 from segblocks_kernels.ragged_cross_attention import reference
-from torch import Tensor
 
 LENGTHS = [3, 0, 1, 5, 0]
 CUDA = pytest.param(

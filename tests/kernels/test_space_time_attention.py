@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from segblocks_kernels.space_time_attention import cells as cells_module
-from segblocks_kernels.space_time_attention import reference
 from torch import Tensor
 
+from segblocks_kernels.space_time_attention import cells as cells_module
+from segblocks_kernels.space_time_attention import reference
 from tests.kernels.space_time_cases import (
     CASES,
     DEVICES,

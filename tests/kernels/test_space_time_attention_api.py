@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 import torch
-from segblocks_kernels import backend_report, space_time_attention
 
+from segblocks_kernels import backend_report, space_time_attention
 from tests.kernels.space_time_cases import (
     CASES,
     DEVICES,
