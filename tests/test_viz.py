@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segblocks.viz import contact_sheet, davis_palette, id_colors, overlay, overlay_semantic
+from segblocks.ops.palette import davis_palette
+from segblocks.viz import contact_sheet, id_colors, overlay, overlay_semantic
 
 
 def masks_of(label_map: np.ndarray, *ids: int) -> np.ndarray:

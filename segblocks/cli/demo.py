@@ -105,7 +105,7 @@ def _check_folder(out: Path) -> None:
 
 def _write_inputs(folder: Path, video: DemoVideo) -> None:
     from segblocks.inference.encode import VideoWriter
-    from segblocks.inference.label_files import write_label_map
+    from segblocks.label_files import write_label_map
     from segblocks.ops.label_map import label_map_from_masks
 
     with VideoWriter(folder / _VIDEO, _FPS, video.frames.shape[1:3]) as writer:

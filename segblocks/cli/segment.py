@@ -125,7 +125,7 @@ def build_task(args: argparse.Namespace) -> Task:
     if takes[0] in ("mask", "point") and getattr(args, takes[0]) is None:
         raise ValueError(f"--task {args.task} needs --{takes[0]}")
 
-    from segblocks.inference.label_files import read_masks
+    from segblocks.inference.mask_files import read_masks
     from segblocks.tasks import PET, VIS, VOS, VPS
 
     if args.task == "vos":

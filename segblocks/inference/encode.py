@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from segblocks._optional import require
-from segblocks.inference.images import check_frame
+from segblocks.images import check_frame
 
 _CRF = 18  # visually lossless for x264, where 23 is its default
 _BT709 = 1  # the number of BT.709 in every colour field of H.264

@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 
 from segblocks import tasks
-from segblocks.inference.label_files import read_label_map
 from segblocks.inference.video import VideoReader, open_video
+from segblocks.label_files import read_label_map
 from segblocks.ops.packed_map import PackedMap
 from segblocks.ops.rle import decode, encode, from_coco, to_coco
 from segblocks.results import ResultWriter, Track, VideoSegmentation

@@ -12,13 +12,13 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 
-from segblocks.inference.decode import VideoDecoder
-from segblocks.inference.images import (
+from segblocks.images import (
     IMAGE_SUFFIXES,
     list_images,
     read_images,
     to_frame,
 )
+from segblocks.inference.decode import VideoDecoder
 
 VideoSource: TypeAlias = (
     "str | PathLike[str] | np.ndarray | torch.Tensor | Iterable[Any] | VideoReader"

@@ -20,7 +20,6 @@ from segblocks.inference.formats import (
     segments_info,
     youtube_vis_records,
 )
-from segblocks.inference.label_files import id_to_rgb, write_label_map
 from segblocks.inference.result_file import (
     RESULT_FILE,
     SEMANTIC_FOLDER,
@@ -29,6 +28,7 @@ from segblocks.inference.result_file import (
     read_result_file,
 )
 from segblocks.inference.video import VideoReader
+from segblocks.label_files import id_to_rgb, write_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
 from segblocks.viz import overlay as draw_overlay

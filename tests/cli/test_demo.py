@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segblocks.cli import main
-from segblocks.inference.label_files import read_masks
+from segblocks.inference.mask_files import read_masks
 from segblocks.inference.video import open_video
 from segblocks.inference.writers import read_result
 

@@ -18,8 +18,8 @@ from segblocks.cli import build_parser, main
 from segblocks.cli.demo_video import make_demo_video
 from segblocks.cli.segment import build_task
 from segblocks.inference import engine
-from segblocks.inference.label_files import read_label_map, write_label_map
 from segblocks.inference.video import open_video
+from segblocks.label_files import read_label_map, write_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import PET, VIS, VOS, VPS

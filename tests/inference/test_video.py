@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segblocks.inference.images import natural_key
+from segblocks.images import natural_key
 from segblocks.inference.video import VideoReader, open_video
 
 av = pytest.importorskip("av")

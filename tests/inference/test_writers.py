@@ -14,9 +14,9 @@ from PIL import Image
 from segblocks.inference import writers
 from segblocks.inference.encode import VideoWriter
 from segblocks.inference.formats import kitti_step_picture, youtube_vis_records
-from segblocks.inference.label_files import read_label_map
 from segblocks.inference.video import open_video
 from segblocks.inference.writers import check_output, read_result, save_result
+from segblocks.label_files import read_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import EVS, PET, PVOS, VSS, RefVOS

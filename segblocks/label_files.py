@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from segblocks.ops.label_map import masks_from_label_map
-from segblocks.viz import davis_palette
-
-_MAX_COLORS = 1000
+from segblocks.ops.palette import davis_palette
 
 
 def write_label_map(
@@ -79,38 +76,23 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
         FileNotFoundError: there is no such file.
         ValueError: not an image.
     """
-    pixels = _read_pixels(path)
+    pixels = read_pixels(path)
     return pixels.astype(np.int64) if pixels.ndim == 2 else rgb_to_id(pixels)
 
 
-def read_masks(path: Path) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
-    """Read the objects that a person marked in a picture.
-
-    In a palette or grayscale picture every value but 0 is an object and its id. In a colour
-    picture every colour but black is an object: its id is the colour's number in the DAVIS palette
-    where all colours are of that palette, else colours are counted from 1 by R + 256 G + 65536 B.
+def read_pixels(path: Path) -> NDArray[np.integer]:
+    """Read a PNG as it is stored.
 
     Args:
-        path: a PNG, or another image without loss.
+        path: the file.
 
     Returns:
-        Masks (O, H, W) and their O ids, ascending.
+        (H, W) int64 of a palette or grayscale picture, (H, W, 3) uint8 of any other.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an image, no object in it, or so many colours that it is a photograph or
-            was blurred by JPEG or resizing.
+        ValueError: not an image.
     """
-    pixels = _read_pixels(path)
-    label_map = pixels if pixels.ndim == 2 else _number_colors(rgb_to_id(pixels), path)
-    if np.count_nonzero(label_map) == 0:
-        raise ValueError(f"{path}: this mask is empty: every pixel is 0")
-    if len(np.unique(label_map)) > _MAX_COLORS:
-        raise _too_many(path)
-    return masks_from_label_map(label_map)
-
-
-def _read_pixels(path: Path) -> NDArray[np.integer]:
     try:
         with Image.open(path) as image:
             if image.mode in ("P", "L", "1") or image.mode.startswith("I"):
@@ -120,24 +102,3 @@ def _read_pixels(path: Path) -> NDArray[np.integer]:
         raise FileNotFoundError(f"{path}: no such mask file") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable image ({error})") from error
-
-
-def _number_colors(colors: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
-    known, positions = np.unique(colors, return_inverse=True)
-    if len(known) > _MAX_COLORS:
-        raise _too_many(path)
-    palette = rgb_to_id(davis_palette())
-    order = np.argsort(palette)
-    places = np.searchsorted(palette[order], known).clip(max=255)
-    if (palette[order][places] == known).all():
-        numbers = order[places]
-    else:
-        numbers = np.arange(len(known)) + (0 if known[0] == 0 else 1)
-    return numbers[positions].reshape(colors.shape)
-
-
-def _too_many(path: Path) -> ValueError:
-    return ValueError(
-        f"{path}: more than {_MAX_COLORS} different values, so this is no mask; save masks as PNG "
-        "with one flat value an object"
-    )
