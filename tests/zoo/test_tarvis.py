@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 
@@ -175,6 +176,20 @@ def test_one_frame_and_no_temporal_attention() -> None:
         still = TarViS(dataclasses.replace(SLIM, cells=())).eval()
         assert not any("temporal" in name for name in still.state_dict())
         assert still(frames(), VIS("ovis")).mask_logits.isfinite().all()
+
+
+@pytest.mark.parametrize("how", ["autocast", "weights"])
+def test_bfloat16_is_close(how: str) -> None:
+    want = run([VIS("ovis"), VOS(MASKS)])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        model = slim() if how == "autocast" else copy.deepcopy(slim()).bfloat16()
+        got = model(frames(), [VIS("ovis"), VOS(MASKS)])
+    for ours, exact in (
+        (got.mask_features, want.mask_features),
+        (got.queries[0], want.queries[0]),
+        (got.mask_logits, want.mask_logits),
+    ):
+        assert (ours.float() - exact).norm() / exact.norm() < 0.05
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -82,8 +82,9 @@ def task_of(case: dict[str, Any]) -> Task:
     return kind(VOCABULARIES[case["args"].get("dataset", "OVIS")])
 
 
-def run(model: TarViS, case: dict[str, Any]) -> dict[str, Tensor]:
+def run(model: TarViS, case: dict[str, Any], device: str = "cpu") -> dict[str, Tensor]:
     """All stages of a case under the names of the golden file."""
+    model = model.to(device)
     stages: dict[str, Any] = {}
     watched = {
         "backbone": model.backbone,
@@ -96,7 +97,7 @@ def run(model: TarViS, case: dict[str, Any]) -> dict[str, Tensor]:
         module.register_forward_hook(lambda _m, _i, out, name=name: stages.__setitem__(name, out))
         for name, module in watched.items()
     ]
-    frames = parity.clip(case).permute(0, 3, 1, 2)[None]
+    frames = parity.clip(case).permute(0, 3, 1, 2)[None].to(device)
     with torch.no_grad():
         output = model(frames, task_of(case))
     for handle in handles:
@@ -104,7 +105,8 @@ def run(model: TarViS, case: dict[str, Any]) -> dict[str, Tensor]:
     found = {"deform_0": stages["deform_0"], "neck_layer_0": stages["neck_layer_0"][0]}
     for part in ("backbone", "neck"):
         found |= {f"{part}/{stride}": level[0] for stride, level in stages[part].items()}
-    return found | decoder_stages(output) | encoder_stages(stages, output) | outputs(output, case)
+    found |= decoder_stages(output) | encoder_stages(stages, output) | outputs(output, case)
+    return {stage: values.cpu() for stage, values in found.items()}
 
 
 def decoder_stages(output: ClipOutput) -> dict[str, Tensor]:
@@ -191,10 +193,10 @@ def allowed(stage: str, golden: dict[str, Any]) -> float:
     return DECODER_TOLERANCE
 
 
-def stage_errors(network: str, identifier: str) -> dict[str, float]:
+def stage_errors(network: str, identifier: str, device: str = "cpu") -> dict[str, float]:
     """Relative error of each stage; of integer stages, the share of values that differ."""
     case = parity.case(network, identifier)
-    found = run(model_of(network, case["weights"]["prefix"]), case)
+    found = run(model_of(network, case["weights"]["prefix"]), case, device)
     errors = {}
     for stage, golden in case["stages"].items():
         if golden.get("kind") == "integer":
@@ -206,10 +208,13 @@ def stage_errors(network: str, identifier: str) -> dict[str, float]:
     return errors
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("network", "identifier"), cases())
-def test_stages_match_the_official_network(network: str, identifier: str) -> None:
+def test_stages_match_the_official_network(network: str, identifier: str, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA")
     golden = parity.case(network, identifier)["stages"]
-    errors = stage_errors(network, identifier)
+    errors = stage_errors(network, identifier, device)
     assert errors.keys() == golden.keys()
     wrong = {s: e for s, e in errors.items() if not e <= allowed(s, golden[s])}
     assert not wrong
