@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ from segblocks.label_files import read_pixels
 JPEG_QUALITY = 95
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        object_hook: is given every object as soon as it is read, and returns what takes its place.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -28,7 +32,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return json.load(file)
+            return json.load(file, object_hook=object_hook)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

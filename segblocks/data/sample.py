@@ -76,7 +76,8 @@ class VideoSample:
         size: (H, W) of all frames.
         read_frame: frame index -> (H, W, 3) uint8 RGB.
         read_truth: annotated frame index -> its annotation.
-        annotated: indices of the frames that have an annotation, ascending; none for test sets.
+        annotated: indices of the frames that have an annotation, ascending; none for test sets,
+            even where the hint frames are given and can be read.
         objects: all annotated objects, ascending by id.
         vocabulary: of labels and semantic maps, or None.
         expressions: sentences about objects (RefVOS).
@@ -85,6 +86,7 @@ class VideoSample:
             the object's first. Empty where the dataset has no such task.
         frame_names: of the frames in the dataset, for writing results; without suffix.
         fps: frames a second, or None.
+        attributes: what else the dataset says of the video, such as its number in the dataset.
 
     Example:
         >>> frame = np.zeros((4, 6, 3), np.uint8)
@@ -108,6 +110,7 @@ class VideoSample:
     hint_frames: Mapping[int, int] = field(default_factory=dict, repr=False)
     frame_names: tuple[str, ...] = field(default=(), repr=False)
     fps: float | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def frames(self) -> list[Frame]:
