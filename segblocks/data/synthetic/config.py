@@ -49,8 +49,9 @@ class WorldConfig:
         noise: standard deviation of sensor noise in grey levels.
         lighting: the most by which brightness drifts over the video.
         expressions: the most sentences of a video.
-        distractors: make motion, colour and shape each decide some sentence: things come with others
-            that look the same but move otherwise, or differ in colour or shape alone.
+        distractors: make motion, place, colour and shape each decide some sentence: things come
+            with others that look the same but move or lie otherwise, or that differ in colour or
+            in shape alone.
         plural_expressions: also describe groups of things ("all red stars").
         fps: what the videos claim.
 
@@ -166,7 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lighting": 0.25, "wobble": 0.2, "speed": 0.03,
     },
     "twins": {"num_objects": (4, 6), "twins": 2, "leave": 0.0, "occlusion": 0.6},
-    "refvos": {"num_objects": (4, 7), "distractors": True, "leave": 0.1, "occlusion": 0.3},
+    "refvos": {"num_objects": (5, 8), "distractors": True, "leave": 0.1, "occlusion": 0.3},
     "long": {"num_frames": 120, "num_objects": (4, 8), "leave": 0.5, "speed": 0.012},
     "stuff": {"num_objects": (1, 3), "stuff_regions": (3, 6), "camera_pan": 0.6},
 }  # fmt: skip

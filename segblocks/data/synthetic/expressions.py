@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -78,10 +79,10 @@ def describe(
 ) -> tuple[Expression, ...]:
     """Write sentences about the annotated things, as many kinds of them as the scene allows.
 
-    A sentence has no more words than it needs: where a shape alone is unique, its colour is not
-    "needed" and a sentence with it is not of kind "color". A motion is only used where, in every
-    frame that shows the thing, another thing fits the same words but for the motion, and a
-    relation only where several things fit the words before it.
+    The kind of a sentence is what it cannot do without: where a shape alone is unique, there is no
+    sentence that adds its colour. A motion is only used where, in every frame that shows the
+    thing, another fits the same words but for the motion, and a relation only where several things
+    fit the words before it.
 
     Args:
         scene: the video.
@@ -95,7 +96,7 @@ def describe(
     """
     if most <= 0 or not any(thing.id for thing in scene.things):
         return ()
-    writer = _Writer(scene, dict(names or {}))
+    writer = _Writer(scene, dict(names or {}), rng)
     found: dict[str, list[_Candidate]] = {kind: [] for kind in KINDS}
     for candidate in writer.candidates(plural):
         found[candidate.kind].append(candidate)
@@ -114,8 +115,9 @@ def describe(
 
 
 class _Writer:
-    def __init__(self, scene: Scene, names: dict[str, str]) -> None:
+    def __init__(self, scene: Scene, names: dict[str, str], rng: np.random.Generator) -> None:
         self.scene = scene
+        self.rng = rng
         self.names = names
         self.facts = Facts(scene)
         self.looks = [thing.look for thing in scene.things]
@@ -128,14 +130,17 @@ class _Writer:
     def candidates(self, plural: bool) -> Iterator[_Candidate]:
         for target in self.askable:
             yield from self._by_look(target)
-            for noun in self._open_nouns(target):
-                yield from self._by_motion(target, noun)
-                yield from self._by_relation(target, noun)
+            nouns = self._open_nouns(target)
+            yield from self._by_motion(target, nouns)
+            yield from self._by_relation(target, nouns)
         if plural:
             yield from self._groups()
 
     def _fitting(self, noun: _Noun) -> list[int]:
         return [k for k in self.all if noun.fits(self.looks[k])]
+
+    def _others(self, target: int, noun: _Noun) -> list[int]:
+        return [k for k in self._fitting(noun) if k != target]
 
     def _by_look(self, target: int) -> Iterator[_Candidate]:
         look = self.looks[target]
@@ -160,42 +165,41 @@ class _Writer:
         nouns = [_Noun(look.shape), _Noun(look.shape, look.color), _Noun(None, look.color)]
         return [noun for noun in nouns if len(self._fitting(noun)) > 1]
 
-    def _by_motion(self, target: int, noun: _Noun) -> Iterator[_Candidate]:
-        fitting = self._fitting(noun)
-        others = [k for k in fitting if k != target]
+    def _by_motion(self, target: int, nouns: list[_Noun]) -> Iterator[_Candidate]:
         seen = self.facts.in_view
-        if not (seen[others].any(0) | ~seen[target]).all():
-            return
+        # In every frame that shows the target, another must pass for it.
+        open_nouns = [
+            noun
+            for noun in nouns
+            if (seen[self._others(target, noun)].any(0) | ~seen[target]).all()
+        ]
         for words, predicate in self._motions():
-            if self._only(target, fitting, predicate):
+            if noun := self._any_noun(target, open_nouns, predicate):
                 yield _Candidate("motion", f"the {noun.text(self.names)} {words}", (target,))
 
     def _motions(self) -> list[tuple[str, Predicate]]:
         facts = self.facts
-        toward = {"left": "left", "right": "right", "up": "up", "down": "down"}
         return [
             *[
-                (f"moving {word}", lambda k, d=direction: facts.moves(k, d))
-                for direction, word in toward.items()
+                (f"moving {direction}", partial(facts.moves, direction=direction))
+                for direction in _PLACES
             ],
             ("staying in its place", facts.is_still),
             ("turning about itself", facts.spins),
-            ("growing", lambda k: facts.grows(k, 1)),
-            ("shrinking", lambda k: facts.grows(k, -1)),
+            ("growing", partial(facts.grows, sign=1)),
+            ("shrinking", partial(facts.grows, sign=-1)),
             ("leaving the frame and returning", facts.leaves),
         ]
 
-    def _by_relation(self, target: int, noun: _Noun) -> Iterator[_Candidate]:
-        fitting = self._fitting(noun)
+    def _by_relation(self, target: int, nouns: list[_Noun]) -> Iterator[_Candidate]:
         for anchor in self.askable:
-            if anchor in fitting or (anchor_text := self._name(anchor)) is None:
+            anchor_text = self._name(anchor)
+            open_nouns = [noun for noun in nouns if not noun.fits(self.looks[anchor])]
+            if anchor_text is None or not open_nouns:
                 continue
             for direction, words in _PLACES.items():
-
-                def beside(k: int, other: int = anchor, d: str = direction) -> Verdict:
-                    return self.facts.beside(k, other, d)
-
-                if self._only(target, fitting, beside):
+                predicate = partial(self.facts.beside, other=anchor, direction=direction)
+                if noun := self._any_noun(target, open_nouns, predicate):
                     text = f"the {noun.text(self.names)} {words} the {anchor_text}"
                     yield _Candidate("relation", text, (target,))
 
@@ -207,10 +211,16 @@ class _Writer:
                 return noun.text(self.names)
         return None
 
-    def _only(self, target: int, fitting: list[int], predicate: Predicate) -> bool:
+    def _any_noun(self, target: int, nouns: list[_Noun], predicate: Predicate) -> _Noun | None:
+        """One of the nouns with which the predicate is true of the target and of nothing else."""
         if predicate(target) is not Verdict.TRUE:
-            return False
-        return all(predicate(k) is Verdict.FALSE for k in fitting if k != target)
+            return None
+        enough = [
+            noun
+            for noun in nouns
+            if all(predicate(k) is Verdict.FALSE for k in self._others(target, noun))
+        ]
+        return enough[int(self.rng.integers(len(enough)))] if enough else None
 
     def _groups(self) -> Iterator[_Candidate]:
         nouns = {_Noun(self.looks[k].shape) for k in self.askable}

@@ -44,7 +44,8 @@ class Facts:
         side = min(scene.size)
         pixels = np.stack([scene.on_screen(thing) for thing in scene.things])
         self.on_screen = pixels / side
-        self.in_view = ((pixels >= 0) & (pixels <= np.array([width - 1, height - 1]))).all(2)
+        inside = (pixels >= 0) & (pixels <= np.array([width - 1, height - 1]))
+        self.in_view: NDArray[np.bool_] = np.asarray(inside.all(2))
         self.world = np.stack([thing.path for thing in scene.things])
         self.radius = np.stack([thing.radius for thing in scene.things])
 
@@ -95,7 +96,7 @@ class Facts:
         return Verdict.FALSE if (inside > -0.3 * reach).all() else Verdict.UNCLEAR
 
     def beside(self, thing: int, other: int, direction: str) -> Verdict:
-        """Is it left of, right of, above ("up") or below ("down") the other whenever both are seen?"""
+        """Is it left of, right of, above ("up") or below ("down") the other while both are seen?"""
         both = self.in_view[thing] & self.in_view[other]
         if both.mean() < 0.5:
             return Verdict.UNCLEAR

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segblocks.data.synthetic.scene import Camera, Series
 
@@ -37,7 +38,7 @@ class Stage:
         """(T,), 0 at the start and 1 at the end."""
         return np.linspace(0, 1, self.num_frames) if self.num_frames > 1 else np.full(1, 0.5)
 
-    def anywhere(self, rng: np.random.Generator, margin: Series | float) -> Series:
+    def anywhere(self, rng: np.random.Generator, margin: NDArray[np.floating] | float) -> Series:
         """A point that the camera sees in the middle of the video, ``margin`` from its border."""
         t = self.num_frames // 2
         room = np.maximum(self.half_view[t] - margin, 0.05)
@@ -89,7 +90,7 @@ def plan_path(kind: str, rng: np.random.Generator, stage: Stage, reach: float) -
         direction = np.array(DIRECTIONS.get(kind, _any_direction(rng)), float)
         across = np.array([-direction[1], direction[0]])
         sway = 0.06 * travel * np.sin(2 * np.pi * (phase + rng.uniform()))
-        start = stage.anywhere(rng, 0.7 * reach + 0.35 * travel * abs(direction))
+        start = stage.anywhere(rng, 0.7 * reach + 0.35 * travel * np.abs(direction))
         return start + travel * (phase[:, None] - 0.5) * direction + sway[:, None] * across
     home = stage.anywhere(rng, reach)
     if kind == "still":

@@ -28,12 +28,14 @@ class _Role:
 
     Args:
         look: in words.
-        group: things of one group look alike and must move unlike; -1 for none.
+        unlike: it must move unlike the others of this kind, which look the same.
+        placed: it keeps to its place, by which it is told from one that looks the same.
         twin: number of its pair of twins, or -1.
     """
 
     look: Look
-    group: int = -1
+    unlike: bool = False
+    placed: bool = False
     twin: int = -1
 
 
@@ -78,24 +80,23 @@ def _cast(config: WorldConfig, rng: np.random.Generator) -> list[_Role]:
     for pair in range(config.twins):
         look = replace(any_look(), shape=str(rng.choice(config.things)))
         roles += [_Role(look, twin=pair), _Role(look, twin=pair)]
-    group = 0
-    while config.distractors and count - len(roles) >= 2 and group < 2:
-        roles += _alike(
-            config, rng, replace(any_look(), shape=str(rng.choice(config.things))), group
-        )
-        group += 1
-    roles = roles[:count]
+    if config.distractors:
+        looks = [replace(any_look(), shape=str(rng.choice(config.things))) for _ in range(2)]
+        placed = [_Role(looks[1], placed=True)] * 2
+        moving = _alike(config, rng, looks[0])
+        roles += placed + moving if rng.uniform() < 0.3 else moving + placed
+        roles = roles[:count]
     roles += [_Role(any_look()) for _ in range(count - len(roles))]
     return [roles[k] for k in rng.permutation(count)]
 
 
-def _alike(config: WorldConfig, rng: np.random.Generator, look: Look, group: int) -> list[_Role]:
+def _alike(config: WorldConfig, rng: np.random.Generator, look: Look) -> list[_Role]:
     """Two that look the same, one of another colour, one of another shape."""
     others = [c for c in config.colors if c != look.color] or [look.color]
     shapes = [s for s in config.things if s != look.shape] or [look.shape]
     return [
-        _Role(look, group),
-        _Role(look, group),
+        _Role(look, unlike=True),
+        _Role(look, unlike=True),
         _Role(replace(look, color=str(rng.choice(others)))),
         _Role(replace(look, shape=str(rng.choice(shapes)))),
     ]
@@ -106,7 +107,7 @@ def _place(
 ) -> tuple[Thing, ...]:
     depths = rng.permutation(len(roles))
     things: list[Thing] = []
-    taken: dict[int, list[str]] = {}
+    taken: list[str] = []
     pairs: dict[int, tuple[Thing, Series]] = {}
     for number, role in enumerate(roles):
         thing = _body(config, rng, stage, role, int(depths[number]), number + 1)
@@ -119,9 +120,7 @@ def _place(
             thing = replace(thing, motion="cross", path=first)
             pairs[role.twin] = thing, second
         else:
-            kind = _kind(config, rng, stage, taken.get(role.group, []), role.group >= 0)
-            if role.group >= 0:
-                taken.setdefault(role.group, []).append(kind)
+            kind = _kind(config, rng, stage, role, taken)
             thing = _choose_path(config, rng, stage, thing, kind, things)
         things.append(thing)
     known = [t.twin for t in things]
@@ -130,10 +129,14 @@ def _place(
 
 
 def _kind(
-    config: WorldConfig, rng: np.random.Generator, stage: Stage, taken: list[str], worded: bool
+    config: WorldConfig, rng: np.random.Generator, stage: Stage, role: _Role, taken: list[str]
 ) -> str:
-    if worded:  # told apart by motion, so by motions that a word describes
-        return str(rng.choice([k for k in (*DIRECTIONS, "still") if k not in taken]))
+    if role.unlike:  # told apart by motion, so by motions that a word describes
+        kind = str(rng.choice([k for k in (*DIRECTIONS, "still") if k not in taken]))
+        taken.append(kind)
+        return kind
+    if role.placed:
+        return "still"
     if stage.num_frames >= 5 and rng.uniform() < config.leave:
         return "excursion"
     return str(rng.choice(KINDS))

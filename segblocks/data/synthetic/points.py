@@ -31,10 +31,7 @@ def inner_point(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[floa
         raise ValueError("inner_point: mask must hold at least one pixel, got an empty one")
     top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
     part = mask[top : rows[-1] + 2, left : columns[-1] + 2]
-    if part.all():
-        depth = np.ones(part.shape)
-    else:
-        depth = np.asarray(distance_transform_edt(part))
+    depth = np.ones(part.shape) if part.all() else np.asarray(distance_transform_edt(part))
     ys, xs = np.nonzero(depth >= depth.max() / 2)
     pick = int(rng.integers(len(ys)))
     return float(xs[pick] + left), float(ys[pick] + top)

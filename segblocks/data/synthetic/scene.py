@@ -1,7 +1,7 @@
 """What happens in a video: things, ground and camera, before anything is drawn.
 
-World coordinates: the unit is the frame's shorter side, x to the right, y downwards, the origin in
-the middle of what the camera shows on average. Depth is explicit: a thing hides those of less depth.
+World coordinates: the unit is the frame's shorter side, x to the right, y downwards, the origin
+about where the camera looks in the middle of the video. A thing hides those of less depth.
 """
 
 from __future__ import annotations

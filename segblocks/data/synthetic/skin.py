@@ -28,7 +28,7 @@ def shade_skin(
         inside: (h, w), distance to the outline in the same unit, positive inside.
 
     Returns:
-        (h, w) factors, 0.55 to 1.25.
+        (h, w) factors, 0.5 to 1.25.
     """
     rows = (y * _GRAIN).astype(np.int32) + grain[0] & TILE - 1
     columns = (x * _GRAIN).astype(np.int32) + grain[1] & TILE - 1
@@ -36,7 +36,8 @@ def shade_skin(
     if pattern != "plain":
         shade = shade + np.where(_is_dark(pattern, x, y), np.float32(-_STRENGTH), np.float32(0.12))
     rim = np.minimum(inside * 4, 1) * 0.22 - 0.22
-    return np.clip(1 + texture * (shade + rim), 0.5, 1.25)
+    factor = np.clip(1 + texture * (shade + rim), 0.5, 1.25)
+    return factor.astype(np.float32, copy=False)
 
 
 def _is_dark(pattern: str, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -179,7 +179,7 @@ def _first_seen(renderer: Renderer) -> dict[int, int]:
         ]  # fmt: skip
         if near:
             shown = {int(k) - 1 for k in np.unique(renderer.owner(t))}
-            found |= {k: t for k in waiting & shown}
+            found |= dict.fromkeys(waiting & shown, t)
             waiting -= shown
         if not waiting:
             break
