@@ -1,0 +1,409 @@
+"""BURST: sparsely annotated videos with a point for each object (Athar et al. 2023)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segblocks.data.files import FrameFiles, first_existing, read_json, write_json
+from segblocks.data.indexed import IndexedVideos, split_places, to_int, typed_field
+from segblocks.data.label_sequence import write_frames
+from segblocks.data.rle_sequence import RLEMasks
+from segblocks.data.sample import ObjectInfo, VideoSample
+from segblocks.ops.rle import encode, to_coco
+from segblocks.text.vocabulary import Vocabulary
+
+#: Category ids of the 78 classes that BURST shares with COCO, which its evaluation calls common.
+COMMON_CATEGORIES = frozenset(
+    # fmt: off
+    (
+        4,
+        13,
+        34,
+        35,
+        36,
+        41,
+        45,
+        58,
+        60,
+        78,
+        79,
+        81,
+        91,
+        95,
+        99,
+        118,
+        126,
+        133,
+        139,
+        154,
+        174,
+        185,
+        211,
+        221,
+        229,
+        235,
+        237,
+        276,
+        299,
+        347,
+        371,
+        382,
+        392,
+        428,
+        429,
+        452,
+        475,
+        480,
+        502,
+        544,
+        579,
+        621,
+        625,
+        642,
+        699,
+        714,
+        717,
+        729,
+        747,
+        779,
+        805,
+        829,
+        852,
+        896,
+        926,
+        937,
+        961,
+        979,
+        980,
+        982,
+        993,
+        1001,
+        1018,
+        1038,
+        1057,
+        1091,
+        1097,
+        1099,
+        1115,
+        1117,
+        1122,
+        1132,
+        1135,
+        1144,
+        1155,
+        1162,
+        1215,
+        1229,
+    )
+    # fmt: on
+)
+
+_ANNOTATIONS = (
+    "annotations/{split}/all_classes.json",
+    "{split}/all_classes.json",
+    "annotations/{split}/{split}.json",
+    "{split}/{split}.json",
+)
+_FIRST_FRAMES = "first_frame_annotations.json"
+_FRAMES = ("frames/{split}", "images/{split}", "{split}")
+
+
+@dataclass
+class _Sequence:
+    name: str
+    size: tuple[int, int]
+    frames: tuple[str, ...]
+    segments: dict[int, dict[int, dict[str, Any]]]
+    objects: tuple[ObjectInfo, ...]
+    points: dict[int, dict[int, tuple[float, float]]]
+    hint_frames: dict[int, int]
+    attributes: dict[str, object]
+    fps: float | None
+
+
+class BURSTDataset(IndexedVideos):
+    """Read BURST.
+
+    Videos are called ``<part>/<sequence>``, the part being the dataset that they come from. An
+    object's hint frame is the first that is annotated for it; where the split has
+    ``first_frame_annotations.json``, a point prompt is given there. Its attributes are
+    "class_split" ("common" or "uncommon") and "exhaustive" (False where the video may hold more
+    objects of its class). A video's attributes are "sequence_id", "dataset", and the category ids
+    of "negative" classes, surely absent, and of "not_exhaustive" ones.
+
+    Args:
+        root: the folder that holds the annotations (``<split>/all_classes.json``, or the same in
+            ``annotations``) and the pictures (``frames/<split>``, ``images/<split>`` or
+            ``<split>``, in it ``<part>/<sequence>``).
+        split: "train", "val" or "test".
+        frames: "all" frames of a video, or only those that are "annotated", one a second in the
+            validation and test sets.
+        name: of the dataset.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a file is broken, lacks a field, or names an unknown category or track.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        split: str = "val",
+        frames: Literal["all", "annotated"] = "all",
+        name: str = "burst",
+    ) -> None:
+        if frames not in ("all", "annotated"):
+            raise ValueError(f'BURSTDataset: frames must be "all" or "annotated", got {frames!r}')
+        root = Path(root)
+        self.annotation_file = first_existing(root, split_places(_ANNOTATIONS, split))
+        self.frames_folder = first_existing(root, split_places(_FRAMES, split))
+        content = read_json(self.annotation_file)
+        categories = _read_categories(content, str(self.annotation_file))
+        vocabulary = Vocabulary(name, tuple(categories.values()), category_ids=tuple(categories))
+        starts_file = self.annotation_file.with_name(_FIRST_FRAMES)
+        starts = _read_starts(starts_file) if starts_file.exists() else {}
+        labels = {category: i for i, category in enumerate(categories)}
+        self._sequences: list[_Sequence] = []
+        for i, record in enumerate(
+            typed_field(content, "sequences", list, str(self.annotation_file))
+        ):
+            where = f"{self.annotation_file}: sequences[{i}]"
+            self._sequences.append(_read_sequence(record, labels, starts, frames, where))
+        names = (sequence.name for sequence in self._sequences)
+        super().__init__(name, "pet", names, vocabulary)
+
+    def _read(self, index: int) -> VideoSample:
+        sequence = self._sequences[index]
+        folder = self.frames_folder / sequence.name
+        return VideoSample(
+            sequence.name,
+            len(sequence.frames),
+            sequence.size,
+            FrameFiles(tuple(folder / file for file in sequence.frames), sequence.size),
+            RLEMasks(
+                sequence.segments, sequence.size, f"{self.annotation_file}: {sequence.name!r}"
+            ),
+            tuple(sequence.segments),
+            sequence.objects,
+            self.vocabulary,
+            points=sequence.points,
+            hint_frames=sequence.hint_frames,
+            frame_names=tuple(Path(file).stem for file in sequence.frames),
+            fps=sequence.fps,
+            attributes=sequence.attributes,
+        )
+
+
+def _read_categories(content: Any, path: str) -> dict[int, str]:
+    categories = {}
+    for i, record in enumerate(typed_field(content, "categories", list, path)):
+        where = f"{path}: categories[{i}]"
+        categories[typed_field(record, "id", int, where)] = typed_field(record, "name", str, where)
+    return categories
+
+
+def _read_starts(path: Path) -> dict[str, dict[str, dict[int, tuple[float, float]]]]:
+    """Return the points: sequence -> file name of the frame -> track -> (x, y)."""
+    starts: dict[str, dict[str, dict[int, tuple[float, float]]]] = {}
+    for i, record in enumerate(typed_field(read_json(path), "sequences", list, str(path))):
+        where = f"{path}: sequences[{i}]"
+        files = typed_field(record, "annotated_image_paths", list, where)
+        segments = typed_field(record, "segmentations", list, where)
+        if len(files) != len(segments):
+            raise ValueError(f"{where}: {len(segments)} segmentations for {len(files)} frames")
+        points: dict[str, dict[int, tuple[float, float]]] = {}
+        for file, tracks in zip(files, segments, strict=True):
+            for key, track in tracks.items():
+                point = typed_field(track, "point", list, f"{where}: track {key} in {file}")
+                if len(point) != 2:
+                    raise ValueError(f"{where}: track {key} in {file}: a point is x, y: {point}")
+                points.setdefault(file, {})[to_int(key, where)] = (float(point[0]), float(point[1]))
+        starts[_sequence_name(record, where)] = points
+    return starts
+
+
+def _sequence_name(record: Any, where: str) -> str:
+    return f"{typed_field(record, 'dataset', str, where)}/{typed_field(record, 'seq_name', str, where)}"
+
+
+def _read_sequence(
+    record: Any,
+    labels: Mapping[int, int],
+    starts: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]],
+    which: str,
+    where: str,
+) -> _Sequence:
+    name = _sequence_name(record, where)
+    annotated = typed_field(record, "annotated_image_paths", list, where)
+    every = typed_field(record, "all_image_paths", list, where) if which == "all" else annotated
+    numbers = {file: t for t, file in enumerate(every)}
+    if missing := [file for file in annotated if file not in numbers]:
+        raise ValueError(f"{where}: the annotated frames {missing[:3]} are not in all_image_paths")
+    masks = typed_field(record, "segmentations", list, where)
+    if len(masks) != len(annotated):
+        raise ValueError(f"{where}: {len(masks)} segmentations for {len(annotated)} frames")
+    size = (typed_field(record, "height", int, where), typed_field(record, "width", int, where))
+    objects = _read_objects(record, labels, where)
+    segments: dict[int, dict[int, dict[str, Any]]] = {}
+    hint_frames: dict[int, int] = {}
+    for file, tracks in sorted(zip(annotated, masks, strict=True), key=lambda x: numbers[x[0]]):
+        t = numbers[file]
+        segments[t] = _read_masks(tracks, objects, size, f"{where}: segmentations of {file}")
+        for number in segments[t]:
+            hint_frames.setdefault(number, t)
+    points: dict[int, dict[int, tuple[float, float]]] = {}
+    for file, prompts in starts.get(name, {}).items():
+        if file not in numbers:
+            raise ValueError(f"{where}: {_FIRST_FRAMES} has a point in {file}, which is no frame")
+        points[numbers[file]] = dict(prompts)
+        hint_frames.update(dict.fromkeys(prompts, numbers[file]))
+    attributes: dict[str, object] = {
+        "sequence_id": record.get("id"),
+        "dataset": record["dataset"],
+        "negative": tuple(record.get("neg_category_ids", ())),
+        "not_exhaustive": tuple(record.get("not_exhaustive_category_ids", ())),
+    }
+    infos = tuple(objects[number] for number in sorted(objects))
+    hints = dict(sorted(hint_frames.items()))
+    fps = record.get("fps")
+    return _Sequence(name, size, tuple(every), segments, infos, points, hints, attributes, fps)
+
+
+def _read_objects(record: Any, labels: Mapping[int, int], where: str) -> dict[int, ObjectInfo]:
+    open_ended = set(record.get("not_exhaustive_category_ids", ()))
+    objects = {}
+    for key, category in typed_field(record, "track_category_ids", dict, where).items():
+        if category not in labels:
+            raise ValueError(
+                f"{where}: track_category_ids gives track {key} the category {category}, "
+                "which is not listed in categories"
+            )
+        number = to_int(key, f"{where}: track_category_ids")
+        attributes: dict[str, object] = {
+            "class_split": "common" if category in COMMON_CATEGORIES else "uncommon",
+            "exhaustive": category not in open_ended,
+        }
+        objects[number] = ObjectInfo(number, labels[category], attributes=attributes)
+    return objects
+
+
+def _read_masks(
+    tracks: Any, objects: Mapping[int, ObjectInfo], size: tuple[int, int], where: str
+) -> dict[int, dict[str, Any]]:
+    if not isinstance(tracks, dict):
+        raise ValueError(f"{where}: expected track ids with masks, got {type(tracks).__name__}")
+    masks = {}
+    for key, track in tracks.items():
+        number = to_int(key, where)
+        if number not in objects:
+            raise ValueError(f"{where}: track {number} has no category in track_category_ids")
+        counts = typed_field(track, "rle", str, f"{where}: track {number}")
+        masks[number] = {"size": list(size), "counts": counts}
+    return masks
+
+
+def write_burst(
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
+) -> None:
+    """Write videos in the layout of BURST, with points where the videos have them.
+
+    A name without a slash goes into the part ``made``.
+
+    Args:
+        samples: the videos, one in memory at a time; of one vocabulary.
+        root: folder of the dataset; ``annotations`` and ``frames`` in it are made.
+        split: "train", "val" or "test".
+        suffix: ".jpg", or ".png", which keeps the pixels.
+
+    Raises:
+        ValueError: no vocabulary, or an object without a class.
+    """
+    root = Path(root)
+    full: list[dict[str, Any]] = []
+    starts: list[dict[str, Any]] = []
+    vocabulary: Vocabulary | None = None
+    for number, sample in enumerate(samples):
+        vocabulary = vocabulary or sample.vocabulary
+        if vocabulary is None or any(info.label is None for info in sample.objects):
+            raise ValueError(f"write_burst: {sample.name}: every object needs a class")
+        part, _, name = sample.name.rpartition("/")
+        record = _sequence_record(sample, number, part or "made", name, vocabulary)
+        folder = root / "frames" / split / record["dataset"] / name
+        files = [f"{frame}{suffix}" for frame in write_frames(folder, sample, suffix)]
+        full.append(record | _masks_record(sample, files, sample.annotated, starts_only=False))
+        record |= _masks_record(sample, files, tuple(sorted(sample.points)), starts_only=True)
+        starts.append(record)
+    categories = [
+        {"id": vocabulary.category_id(i), "name": text}
+        for i, text in enumerate(vocabulary.classes if vocabulary else ())
+        if vocabulary is not None
+    ]
+    folder = root / "annotations" / split
+    file = "train.json" if split == "train" else "all_classes.json"
+    common = {"categories": categories, "split": split}
+    if any(record["annotated_image_paths"] for record in starts):
+        write_json(folder / _FIRST_FRAMES, {"sequences": starts} | common)
+    write_json(folder / file, {"sequences": full} | common)
+
+
+def _sequence_record(
+    sample: VideoSample, number: int, part: str, name: str, vocabulary: Vocabulary
+) -> dict[str, Any]:
+    height, width = sample.size
+    return {
+        "id": number,
+        "dataset": part,
+        "seq_name": name,
+        "width": width,
+        "height": height,
+        "fps": sample.fps,
+        "neg_category_ids": list(_numbers(sample, "negative")),
+        "not_exhaustive_category_ids": list(_numbers(sample, "not_exhaustive")),
+        "track_category_ids": {
+            str(info.id): vocabulary.category_id(info.label)
+            for info in sample.objects
+            if info.label is not None
+        },
+    }
+
+
+def _numbers(sample: VideoSample, attribute: str) -> tuple[int, ...]:
+    value = sample.attributes.get(attribute, ())
+    assert isinstance(value, tuple)
+    return value
+
+
+def _masks_record(
+    sample: VideoSample, files: list[str], frames: tuple[int, ...], *, starts_only: bool
+) -> dict[str, Any]:
+    segmentations = []
+    for t in frames:
+        truth = sample.read_truth(t)
+        tracks: dict[str, dict[str, Any]] = {}
+        for number, mask in zip(truth.ids, truth.masks, strict=True):
+            track: dict[str, Any] = {"rle": to_coco(encode(mask))["counts"], "is_gt": True}
+            if starts_only:
+                if number not in sample.points[t]:
+                    continue
+                rows, columns = np.nonzero(mask)
+                left, top = int(columns.min()), int(rows.min())
+                size = (int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+                track |= {"bbox": [left, top, *size], "point": list(sample.points[t][number])}
+            tracks[str(number)] = track
+        segmentations.append(tracks)
+    return {
+        "all_image_paths": files,
+        "annotated_image_paths": [files[t] for t in frames],
+        "segmentations": segmentations,
+    }

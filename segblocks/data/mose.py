@@ -1,0 +1,71 @@
+"""MOSE: the folders of DAVIS, one set of them for each split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from segblocks.data.davis import scanned_sample
+from segblocks.data.files import list_folder, picture_size
+from segblocks.data.indexed import IndexedVideos, split_folder, split_names
+from segblocks.data.label_sequence import LabelFiles, match_labels, write_frames, write_labels
+from segblocks.data.sample import VideoSample
+from segblocks.images import list_images
+
+
+class MOSEDataset(IndexedVideos):
+    """Read MOSE: ``<split>/JPEGImages/<video>`` and ``<split>/Annotations/<video>``.
+
+    The validation set gives the first frame of each object alone, so that `VideoSample.annotated`
+    is empty there. All PNGs of a video are read once, when it is first asked for, to know its
+    objects.
+
+    Args:
+        root: the folder that holds ``train`` and ``valid``.
+        split: "train" or "val".
+        name: of the dataset.
+
+    Raises:
+        FileNotFoundError: there is no folder of this split.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], *, split: str = "val", name: str = "mose"
+    ) -> None:
+        self.folder = split_folder(Path(root), split)
+        videos = [path.name for path in list_folder(self.folder / "JPEGImages") if path.is_dir()]
+        super().__init__(name, "vos", videos)
+        self._first_frames: dict[str, dict[int, int]] = {}
+
+    def _read(self, index: int) -> VideoSample:
+        video = self.names[index]
+        frames = tuple(list_images(self.folder / "JPEGImages" / video))
+        paths = match_labels(frames, self.folder / "Annotations" / video)
+        labels = LabelFiles(paths, picture_size(frames[0]))
+        if video not in self._first_frames:
+            self._first_frames[video] = labels.first_frames()
+        return scanned_sample(video, frames, labels, self._first_frames[video])
+
+
+def write_mose(
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
+) -> None:
+    """Write videos in the layout of MOSE.
+
+    Where objects overlap, the higher id is on top. Ids above 254 make PNGs of 16 bits.
+
+    Args:
+        samples: the videos, one in memory at a time.
+        root: folder of the dataset; it is made.
+        split: "val" is written as ``valid``, as in the official dataset.
+        suffix: ".jpg", or ".png", which keeps the pixels.
+    """
+    folder = Path(root) / split_names(split)[0]
+    for sample in samples:
+        frame_names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
+        write_labels(folder / "Annotations" / sample.name, sample, frame_names)
