@@ -1,0 +1,196 @@
+"""Cityscapes-VPS: panoptic videos of streets."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from segblocks.data.files import FrameFiles, get_field, read_json, write_json, write_picture
+from segblocks.data.indexed import IndexedVideos
+from segblocks.data.panoptic_png import (
+    PanopticPng,
+    PanopticTruth,
+    Segments,
+    category_indices,
+    collect_objects,
+    paint_segments,
+    parse_segments,
+    read_categories,
+    same_vocabulary,
+    write_categories,
+    write_panoptic_png,
+)
+from segblocks.data.sample import VideoSample
+from segblocks.text.vocabulary import Vocabulary
+
+_DENSE_STEP = 10_000
+_PREFIX = len("0000_0000_")
+_FPS = 17.0
+
+
+class CityscapesVPS(IndexedVideos):
+    """Read Cityscapes-VPS as its own scripts prepare it (Kim et al., CVPR 2020).
+
+    ::
+
+        panoptic_gt_<split>_city_vps.json       images, annotations, categories
+        im_all_info_<split>_city_vps.json       images; for dense=True
+        <split>/img/<image>                     the frames that have an annotation, every fifth
+        <split>/img_all/<image>                 all frames; for dense=True
+        <split>/panoptic_video/<annotation>     id = R + 256 G + 65536 B
+
+    A video is the images whose ids begin with the same four digits, sorted by id. A segment keeps
+    its id through the video; groups of people or cars are crowds.
+
+    Args:
+        root: the folder.
+        split: "train", "val" or "test".
+        dense: give all 30 frames of a video, of which every fifth is annotated, instead of these 6.
+        vocabulary: of the classes; None takes the categories of the JSON.
+
+    Raises:
+        FileNotFoundError: there is no such JSON.
+        ValueError: the JSON is broken, or a segment has no category.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        dense: bool = False,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.split = split
+        self.dense = dense
+        path = self.root / f"panoptic_gt_{split}_city_vps.json"
+        self._where = str(path)
+        content = read_json(path)
+        self._classes = vocabulary or read_categories(content, "cityscapes_vps", str(path))
+        self._videos = self._group_images(get_field(content, "images", self._where))
+        super().__init__("cityscapes_vps", "vps", sorted(self._videos), self._classes)
+        self._segments = self._parse_annotations(content.get("annotations", ()))
+        self._dense = self._group_dense_images() if dense else {}
+
+    def _read(self, index: int) -> VideoSample:
+        name = self.names[index]
+        images = self._videos[name]
+        frames = {image: t for t, (image, _, _) in enumerate(images)}
+        pictures = [("img", file_name) for _, file_name, _ in images]
+        if self.dense:
+            pictures = [("img_all", file_name) for file_name in self._dense[name]]
+            places = {
+                file_name[: file_name.rfind("_")]: t for t, (_, file_name) in enumerate(pictures)
+            }
+            frames = {image: places[image[_PREFIX:]] for image in frames}
+        folder, size = self.root / self.split, images[0][2]
+        annotated = {
+            t: PanopticPng(folder / "panoptic_video" / file_name, segments)
+            for image, t in frames.items()
+            if image in self._segments
+            for file_name, segments in (self._segments[image],)
+        }
+        segments = (png.segments for png in annotated.values())
+        return VideoSample(
+            name,
+            len(pictures),
+            size,
+            FrameFiles(tuple(folder / kind / file_name for kind, file_name in pictures), size),
+            PanopticTruth(annotated, size, self._classes),
+            tuple(annotated),
+            collect_objects(segments, self._classes, f"{self._where}: {name}"),
+            self._classes,
+            frame_names=tuple(Path(file_name).stem for _, file_name in pictures)
+            if self.dense
+            else tuple(frames),
+            fps=_FPS if self.dense else _FPS / 5,
+        )
+
+    def _group_images(self, images: Any) -> dict[str, list[tuple[str, str, tuple[int, int]]]]:
+        """Video -> id, file and size of its images, in order."""
+        videos: dict[str, list[tuple[str, str, tuple[int, int]]]] = defaultdict(list)
+        for i, image in enumerate(images):
+            where = f"{self._where}: images[{i}]"
+            identity = str(get_field(image, "id", where))
+            size = (int(get_field(image, "height", where)), int(get_field(image, "width", where)))
+            file_name = str(get_field(image, "file_name", where))
+            videos[identity[:4]].append((identity, file_name, size))
+        return {name: sorted(found) for name, found in videos.items()}
+
+    def _parse_annotations(self, annotations: Any) -> dict[str, tuple[str, Segments]]:
+        """Image id -> its PNG and segments."""
+        indices = category_indices(self._classes)
+        found = {}
+        for i, record in enumerate(annotations):
+            where = f"{self._where}: annotations[{i}]"
+            segments = parse_segments(get_field(record, "segments_info", where), indices, where)
+            identity = str(get_field(record, "image_id", where))
+            found[identity] = (str(get_field(record, "file_name", where)), segments)
+        return found
+
+    def _group_dense_images(self) -> dict[str, list[str]]:
+        """Video -> files of all its images, in order; their ids are video * 10000 + frame."""
+        path = self.root / f"im_all_info_{self.split}_city_vps.json"
+        videos: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        for i, image in enumerate(get_field(read_json(path), "images", str(path))):
+            where = f"{path}: images[{i}]"
+            identity = int(get_field(image, "id", where))
+            file_name = str(get_field(image, "file_name", where))
+            videos[identity // _DENSE_STEP].append((identity, file_name))
+        by_frame = {
+            file_name[: file_name.rfind("_")]: number
+            for number, found in videos.items()
+            for _, file_name in found
+        }
+        dense = {}
+        for name in self.names:
+            image = self._videos[name][0][0][_PREFIX:]
+            if image not in by_frame:
+                raise ValueError(f"{path}: images: there is none of the annotated frame {image!r}")
+            dense[name] = [file_name for _, file_name in sorted(videos[by_frame[image]])]
+        return dense
+
+
+def write_cityscapes_vps(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write annotated videos in the layout that `CityscapesVPS` reads with ``dense=False``.
+
+    The videos are called ``0001``, ``0002`` and so on, in the order of the samples.
+
+    Args:
+        samples: of one vocabulary; only annotated frames are written, all without loss.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: no samples, a vocabulary that is missing or another, or objects that overlap.
+    """
+    root = Path(root)
+    images, annotations = [], []
+    vocabulary: Vocabulary | None = None
+    for number, sample in enumerate(samples, start=1):
+        vocabulary = same_vocabulary(sample, vocabulary, "write_cityscapes_vps")
+        height, width = sample.size
+        for t in sample.annotated:
+            image = f"{number:04d}_{t + 1:04d}_made_{number - 1:06d}_{t:06d}"
+            file_name = f"{image}_newImg8bit.png"
+            write_picture(root / split / "img" / file_name, sample.read_frame(t))
+            images.append({"id": image, "width": width, "height": height, "file_name": file_name})
+            where = f"write_cityscapes_vps: {sample.name}, frame {t}"
+            ids, info = paint_segments(sample.read_truth(t), sample.objects, vocabulary, where)
+            file_name = f"{image}_final_mask.png"
+            write_panoptic_png(root / split / "panoptic_video" / file_name, ids)
+            annotations.append({"image_id": image, "file_name": file_name, "segments_info": info})
+    if vocabulary is None:
+        raise ValueError("write_cityscapes_vps: there must be at least one sample, got none")
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": write_categories(vocabulary),
+    }
+    write_json(root / f"panoptic_gt_{split}_city_vps.json", content)

@@ -1,0 +1,235 @@
+"""COCO: everyday pictures, with instances or panoptic."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segblocks.data.files import FrameFiles, first_existing, get_field, read_json, write_json
+from segblocks.data.indexed import IndexedVideos, typed_field
+from segblocks.data.panoptic_png import (
+    category_indices,
+    describe_segment,
+    read_categories,
+    write_categories,
+)
+from segblocks.data.rle_sequence import RLEMasks, pack_counts
+from segblocks.data.sample import ObjectInfo, VideoSample
+from segblocks.data.stills import (
+    PanopticStills,
+    list_stills,
+    read_images,
+    write_image,
+    write_panoptic_stills,
+)
+from segblocks.ops.rle import encode, to_coco
+from segblocks.text.vocabulary import Vocabulary
+
+
+class COCOPanoptic(PanopticStills):
+    """Read COCO's panoptic pictures, or one's own in their format (Kirillov et al., CVPR 2019).
+
+    ::
+
+        annotations/panoptic_<split>2017.json   or <split>/panoptic.json
+        annotations/panoptic_<split>2017/       or panoptic_<split>2017/ or <split>/panoptic/
+        <split>2017/                            or images/<split>2017/ or <split>/images/
+
+    Args:
+        root: the folder.
+        split: "train" or "val".
+        vocabulary: of the classes; None takes the categories of the JSON.
+
+    Raises:
+        FileNotFoundError: the JSON or one of the folders is missing.
+        ValueError: the JSON is broken, or a segment has no category.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        folder, part = Path(root), f"panoptic_{split}2017"
+        annotations = (f"annotations/{part}.json", f"{split}/panoptic.json")
+        pngs = (f"annotations/{part}", part, f"{split}/panoptic")
+        super().__init__(
+            "coco_panoptic",
+            first_existing(folder, annotations),
+            first_existing(folder, _image_places(split)),
+            first_existing(folder, pngs),
+            vocabulary=vocabulary,
+        )
+
+
+class COCOInstances(IndexedVideos):
+    """Read COCO's pictures with instances, or one's own in their format (Lin et al., ECCV 2014).
+
+    ::
+
+        annotations/instances_<split>2017.json   or <split>/instances.json
+        <split>2017/                             or images/<split>2017/ or <split>/images/
+
+    Masks may be polygons, which need pycocotools, or run lengths. Masks of one picture may overlap.
+    The objects of a picture are numbered from 1 in the order of the file; what the file calls them
+    is in their attribute ``annotation_id``.
+
+    Args:
+        root: the folder.
+        split: "train" or "val".
+        file: the JSON, relative to ``root``; None looks where COCO has it.
+        vocabulary: of the classes; None takes the categories of the JSON.
+
+    Raises:
+        FileNotFoundError: the JSON or the folder is missing.
+        ValueError: the JSON is broken, or an annotation has no category or no picture.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        file: str | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        folder = Path(root)
+        places = (f"annotations/instances_{split}2017.json", f"{split}/instances.json")
+        self._path = first_existing(folder, (file,) if file else places)
+        self._images = first_existing(folder, _image_places(split))
+        content = read_json(self._path, object_hook=_pack)
+        self._classes = vocabulary or read_categories(content, "coco", str(self._path))
+        self._records = read_images(content, str(self._path))
+        self._objects, self._segments = self._parse_annotations(content)
+        names = (record.name for record in self._records)
+        super().__init__("coco_instances", "vis", names, self._classes)
+
+    def _read(self, index: int) -> VideoSample:
+        record = self._records[index]
+        # Polygons wait in arrays, a quarter of the size of lists.
+        segments = {
+            number: [p.tolist() for p in segment] if isinstance(segment, list) else segment
+            for number, segment in enumerate(self._segments[record.id], start=1)
+        }
+        where = f"{self._path}: {record.file_name}"
+        return VideoSample(
+            record.name,
+            1,
+            record.size,
+            FrameFiles((self._images / record.file_name,), record.size),
+            RLEMasks({0: segments}, record.size, where),
+            (0,),
+            tuple(self._objects[record.id]),
+            self._classes,
+            frame_names=(record.name,),
+            attributes={"image_id": record.id},
+        )
+
+    def _parse_annotations(
+        self, content: Any
+    ) -> tuple[dict[Any, list[ObjectInfo]], dict[Any, list[Any]]]:
+        indices = category_indices(self._classes)
+        objects: dict[Any, list[ObjectInfo]] = {record.id: [] for record in self._records}
+        segments: dict[Any, list[Any]] = defaultdict(list)
+        for i, record in enumerate(typed_field(content, "annotations", list, str(self._path))):
+            where = f"{self._path}: annotations[{i}]"
+            image = get_field(record, "image_id", where)
+            if image not in objects:
+                raise ValueError(f"{where}: image_id {image!r} is not among the images")
+            category = get_field(record, "category_id", where)
+            if category not in indices:
+                raise ValueError(f"{where}: category_id {category} is not among the categories")
+            info = ObjectInfo(
+                len(objects[image]) + 1,
+                indices[category],
+                bool(record.get("iscrowd", 0)),
+                {"annotation_id": get_field(record, "id", where)},
+            )
+            objects[image].append(info)
+            segments[image].append(get_field(record, "segmentation", where))
+        return objects, dict(segments) | {i: [] for i in objects if i not in segments}
+
+
+def write_coco_panoptic(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write every annotated frame as a still picture in the layout that `COCOPanoptic` reads.
+
+    Args:
+        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: no annotated frame, a vocabulary that is missing or another, or objects that
+            overlap.
+    """
+    annotations = Path(root) / "annotations"
+    write_panoptic_stills(
+        samples,
+        annotations / f"panoptic_{split}2017.json",
+        Path(root) / f"{split}2017",
+        annotations / f"panoptic_{split}2017",
+        "write_coco_panoptic",
+    )
+
+
+def write_coco_instances(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write every annotated frame as a still picture in the layout that `COCOInstances` reads.
+
+    Args:
+        samples: of one vocabulary; frames are written as JPEG, masks exactly, as run lengths. An
+            object that a frame does not show is not written for it.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: no annotated frame, a vocabulary that is missing or another, or an object
+            without a label.
+    """
+    root = Path(root)
+    images, annotations = [], []
+    vocabulary: Vocabulary | None = None
+    for number, still in enumerate(list_stills(samples, "write_coco_instances"), start=1):
+        vocabulary = still.vocabulary
+        images.append(write_image(still, number, root / f"{split}2017"))
+        known = {info.id: info for info in still.objects}
+        for identity, mask in zip(still.truth.ids, still.truth.masks, strict=True):
+            info = known[identity]
+            if info.label is None:
+                raise ValueError(
+                    f"write_coco_instances: {still.name}: object {identity} has no label"
+                )
+            category = vocabulary.category_id(info.label)
+            record = describe_segment(len(annotations) + 1, mask, category, info.is_crowd)
+            record |= {"image_id": number, "segmentation": to_coco(encode(mask))}
+            annotations.append(record)
+    if vocabulary is None:
+        raise ValueError("write_coco_instances: there must be at least one annotated frame")
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": write_categories(vocabulary),
+    }
+    write_json(root / "annotations" / f"instances_{split}2017.json", content)
+
+
+def _image_places(split: str) -> tuple[str, ...]:
+    return (f"{split}2017", f"images/{split}2017", f"{split}/images")
+
+
+def _pack(record: dict[str, Any]) -> dict[str, Any]:
+    """Turn polygons and run lengths into arrays while the file is read."""
+    segments = record.get("segmentation")
+    if isinstance(segments, list) and all(isinstance(part, list) for part in segments):
+        record["segmentation"] = [np.array(part, dtype=np.float64) for part in segments]
+    return pack_counts(record)

@@ -1,0 +1,201 @@
+"""KITTI-STEP: streets in which every pixel is segmented and tracked."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segblocks.data.files import (
+    FrameFiles,
+    first_existing,
+    list_folder,
+    picture_size,
+    read_ids,
+    write_picture,
+)
+from segblocks.data.indexed import IndexedVideos
+from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
+from segblocks.data.semantic_png import VOID, categories_from_labels, labels_from_categories
+from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+
+_SHIFT = 16
+_FPS = 10.0
+
+Key = tuple[int, int]  # class index and instance number
+
+
+class KITTISTEP(IndexedVideos):
+    """Read KITTI-STEP (Weber et al., NeurIPS 2021 datasets).
+
+    ::
+
+        images/<split>/<sequence>/<frame>.png           or training/image_02/<sequence>/...
+        panoptic_maps/<split>/<sequence>/<frame>.png    R class, 256 G + B instance; class 255 void
+
+    Instances are counted a class, so that a person and a car may have one number. Objects have that
+    number where it is of one class in the sequence, and 65536 x class index + number where several
+    share it. Pixels of a thing with the number 0 are crowds: they are in the semantic map alone.
+    The objects of a sequence are found by reading all its maps, when it is first asked for.
+
+    Args:
+        root: the folder.
+        split: "train" or "val".
+        vocabulary: of the classes.
+
+    Raises:
+        FileNotFoundError: one of the folders is missing.
+        ValueError: a sequence without pictures.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self._classes = vocabulary or get_vocabulary("kitti_step")
+        self._maps = self.root / "panoptic_maps" / split
+        self._images = first_existing(self.root, (f"images/{split}", "training/image_02"))
+        names = (path.name for path in list_folder(self._maps) if path.is_dir())
+        super().__init__("kitti_step", "vps", names, self._classes)
+        self._objects: dict[str, dict[Key, int]] = {}
+
+    def _read(self, index: int) -> VideoSample:
+        name = self.names[index]
+        pictures = tuple(list_folder(self._images / name))
+        if not pictures:
+            raise ValueError(f"{self._images / name}: no pictures in this folder")
+        size = picture_size(pictures[0])
+        maps = match_labels(pictures, self._maps / name)
+        if name not in self._objects:
+            self._objects[name] = _number_objects(maps.values(), size, self._classes)
+        ids = self._objects[name]
+        objects = sorted((identity, label) for (label, _), identity in ids.items())
+        return VideoSample(
+            name,
+            len(pictures),
+            size,
+            FrameFiles(pictures, size),
+            StepTruth(maps, size, self._classes, ids),
+            tuple(maps),
+            tuple(ObjectInfo(identity, label) for identity, label in objects),
+            self._classes,
+            frame_names=tuple(picture.stem for picture in pictures),
+            fps=_FPS,
+        )
+
+
+@dataclass(frozen=True)
+class StepTruth:
+    """Read annotations from the maps of KITTI-STEP.
+
+    Args:
+        maps: annotated frame index -> its PNG.
+        size: (H, W) that all must have.
+        vocabulary: of the classes.
+        ids: class index and instance number -> object id.
+    """
+
+    maps: Mapping[int, Path]
+    size: tuple[int, int]
+    vocabulary: Vocabulary
+    ids: Mapping[Key, int]
+
+    def __call__(self, t: int) -> Truth:
+        """Return the annotation of frame ``t``."""
+        labels, instances = _read_map(self.maps[t], self.size, self.vocabulary)
+        shown = {
+            self.ids[key]: (labels == key[0]) & (instances == key[1])
+            for key in _find_instances(labels, instances, self.vocabulary)
+        }
+        ids = tuple(sorted(shown))
+        masks = np.array([shown[i] for i in ids], dtype=np.bool_).reshape(-1, *self.size)
+        void = labels == IGNORE
+        return Truth(ids, masks, labels, void if void.any() else None)
+
+
+def write_kitti_step(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write annotated videos in the layout that `KITTISTEP` reads.
+
+    Args:
+        samples: with a vocabulary whose category ids are below 255; frames lose nothing.
+            Crowds lose their ids.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: no vocabulary, objects that overlap or are of no thing class, or ids beyond
+            65535.
+    """
+    root = Path(root)
+    for sample in samples:
+        frames = write_frames(root / "images" / split / sample.name, sample, ".png")
+        folder = root / "panoptic_maps" / split / sample.name
+        for t in sample.annotated:
+            write_picture(folder / f"{frames[t]}.png", _paint_map(sample, t))
+
+
+def _paint_map(sample: VideoSample, t: int) -> NDArray[np.uint8]:
+    truth, vocabulary = sample.read_truth(t), sample.vocabulary
+    where = f"write_kitti_step: {sample.name}, frame {t}"
+    if vocabulary is None or truth.semantic is None:
+        raise ValueError(f"{where}: there must be a vocabulary and a semantic map")
+    if truth.masks.sum(axis=0).max(initial=0) > 1:
+        raise ValueError(f"{where}: objects overlap, which a panoptic annotation cannot hold")
+    known = {info.id: info for info in sample.objects}
+    labels, instances = truth.semantic.copy(), np.zeros(sample.size, np.int64)
+    for identity, mask in zip(truth.ids, truth.masks, strict=True):
+        info = known[identity]
+        if info.label is None or not vocabulary.is_thing(info.label):
+            raise ValueError(f"{where}: object {identity} must be of a thing class")
+        number = identity - (info.label << _SHIFT if identity >> _SHIFT == info.label else 0)
+        if not 0 < number < 1 << _SHIFT:
+            raise ValueError(f"{where}: ids must lie in 1..65535, got {identity}")
+        labels[mask] = info.label
+        instances[mask] = 0 if info.is_crowd else number
+    categories = categories_from_labels(labels, vocabulary, where)
+    return np.stack([categories, instances >> 8, instances & 255], -1).astype(np.uint8)
+
+
+def _number_objects(
+    maps: Iterable[Path], size: tuple[int, int], vocabulary: Vocabulary
+) -> dict[Key, int]:
+    """Give every object of a sequence its id."""
+    classes: dict[int, set[int]] = defaultdict(set)
+    for path in maps:
+        for label, number in _find_instances(*_read_map(path, size, vocabulary), vocabulary):
+            classes[number].add(label)
+    return {
+        (label, number): number if len(labels) == 1 else (label << _SHIFT) + number
+        for number, labels in classes.items()
+        for label in labels
+    }
+
+
+def _find_instances(
+    labels: NDArray[np.int16], instances: NDArray[np.int64], vocabulary: Vocabulary
+) -> list[Key]:
+    counted = instances > 0
+    pairs = np.unique((labels[counted].astype(np.int64) << _SHIFT) + instances[counted]).tolist()
+    keys = [(pair >> _SHIFT, pair & ((1 << _SHIFT) - 1)) for pair in pairs]
+    return [key for key in keys if key[0] >= 0 and vocabulary.is_thing(key[0])]
+
+
+def _read_map(
+    path: Path, size: tuple[int, int], vocabulary: Vocabulary
+) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Class indices and instance numbers of a map, both (H, W)."""
+    pixels = read_ids(path, size, channels=3)
+    labels = labels_from_categories(pixels[..., 0], vocabulary, str(path), void=(VOID,))
+    return labels, pixels[..., 1].astype(np.int64) * 256 + pixels[..., 2]

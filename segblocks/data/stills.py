@@ -1,0 +1,191 @@
+"""Still pictures as videos of one frame, and videos as still pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segblocks.data.files import (
+    FrameFiles,
+    get_field,
+    read_json,
+    write_json,
+    write_picture,
+)
+from segblocks.data.indexed import IndexedVideos, typed_field
+from segblocks.data.panoptic_png import (
+    PanopticPng,
+    PanopticTruth,
+    Segments,
+    category_indices,
+    collect_objects,
+    paint_segments,
+    parse_segments,
+    read_categories,
+    same_vocabulary,
+    write_categories,
+    write_panoptic_png,
+)
+from segblocks.data.sample import Frame, ObjectInfo, Truth, VideoSample
+from segblocks.text.vocabulary import Vocabulary
+
+
+class Still(NamedTuple):
+    """One annotated frame of a video, alone."""
+
+    name: str
+    frame: Frame
+    truth: Truth
+    objects: tuple[ObjectInfo, ...]
+    vocabulary: Vocabulary
+
+
+class ImageRecord(NamedTuple):
+    """What COCO's JSON files say of a picture."""
+
+    id: Any
+    file_name: str
+    size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """The file without suffix, with its folder where it has one."""
+        return str(Path(self.file_name).with_suffix(""))
+
+
+class PanopticStills(IndexedVideos):
+    """Read still pictures in COCO's panoptic format.
+
+    Args:
+        name: of the dataset.
+        annotations: the JSON.
+        images: folder of the pictures.
+        pngs: folder of the panoptic PNGs.
+        vocabulary: of the classes; None takes the categories of the JSON.
+
+    Raises:
+        FileNotFoundError: there is no such JSON.
+        ValueError: the JSON is broken, or a segment has no category.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        annotations: Path,
+        images: Path,
+        pngs: Path,
+        *,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self._annotations, self._images, self._pngs = annotations, images, pngs
+        content = read_json(annotations)
+        self._classes = vocabulary or read_categories(content, name, str(annotations))
+        self._records = read_images(content, str(annotations))
+        self._segments: dict[Any, tuple[str, Segments]] = {}
+        indices = category_indices(self._classes)
+        for i, record in enumerate(content.get("annotations", ())):
+            where = f"{annotations}: annotations[{i}]"
+            infos = typed_field(record, "segments_info", list, where)
+            self._segments[get_field(record, "image_id", where)] = (
+                str(get_field(record, "file_name", where)),
+                parse_segments(infos, indices, where),
+            )
+        super().__init__(name, "vps", (record.name for record in self._records), self._classes)
+
+    def _read(self, index: int) -> VideoSample:
+        record = self._records[index]
+        annotated: dict[int, PanopticPng] = {}
+        if record.id in self._segments:
+            file_name, segments = self._segments[record.id]
+            annotated[0] = PanopticPng(self._pngs / file_name, segments)
+        found = (png.segments for png in annotated.values())
+        return VideoSample(
+            record.name,
+            1,
+            record.size,
+            FrameFiles((self._images / record.file_name,), record.size),
+            PanopticTruth(annotated, record.size, self._classes),
+            tuple(annotated),
+            collect_objects(found, self._classes, f"{self._annotations}: {record.file_name}"),
+            self._classes,
+            frame_names=(record.name,),
+            attributes={"image_id": record.id},
+        )
+
+
+def write_panoptic_stills(
+    samples: Iterable[VideoSample], annotations: Path, images: Path, pngs: Path, writer: str
+) -> None:
+    """Write every annotated frame as a still picture in COCO's panoptic format.
+
+    Args:
+        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        annotations: the JSON.
+        images: folder of the pictures.
+        pngs: folder of the panoptic PNGs.
+        writer: who asks, for messages.
+
+    Raises:
+        ValueError: no annotated frame, a vocabulary that is missing or another, or objects that
+            overlap.
+    """
+    records, infos = [], []
+    vocabulary: Vocabulary | None = None
+    for number, still in enumerate(list_stills(samples, writer), start=1):
+        vocabulary = still.vocabulary
+        records.append(write_image(still, number, images))
+        where = f"{writer}: {still.name}"
+        ids, info = paint_segments(still.truth, still.objects, vocabulary, where)
+        write_panoptic_png(pngs / f"{still.name}.png", ids)
+        infos.append({"image_id": number, "file_name": f"{still.name}.png", "segments_info": info})
+    if vocabulary is None:
+        raise ValueError(f"{writer}: there must be at least one annotated frame, got none")
+    content = {
+        "images": records,
+        "annotations": infos,
+        "categories": write_categories(vocabulary),
+    }
+    write_json(annotations, content)
+
+
+def list_stills(samples: Iterable[VideoSample], writer: str) -> Iterator[Still]:
+    """Give every annotated frame of the videos as a picture of its own.
+
+    A picture is called like its video where that has one frame, else ``<video>_<frame>``.
+
+    Raises:
+        ValueError: a vocabulary that is missing or another.
+    """
+    vocabulary: Vocabulary | None = None
+    for sample in samples:
+        vocabulary = same_vocabulary(sample, vocabulary, writer)
+        for t in sample.annotated:
+            name = sample.name if sample.num_frames == 1 else f"{sample.name}_{t:05d}"
+            frame, truth = sample.read_frame(t), sample.read_truth(t)
+            yield Still(name, frame, truth, sample.objects, vocabulary)
+
+
+def read_images(content: Any, where: str) -> list[ImageRecord]:
+    """Return the ``images`` of a JSON file.
+
+    Raises:
+        ValueError: a missing field, or two pictures of one name.
+    """
+    records = []
+    for i, image in enumerate(typed_field(content, "images", list, where)):
+        place = f"{where}: images[{i}]"
+        size = (int(get_field(image, "height", place)), int(get_field(image, "width", place)))
+        identity = get_field(image, "id", place)
+        records.append(ImageRecord(identity, str(get_field(image, "file_name", place)), size))
+    if len({record.name for record in records}) != len(records):
+        raise ValueError(f"{where}: images: a file_name occurs twice")
+    return records
+
+
+def write_image(still: Still, number: int, images: Path) -> dict[str, Any]:
+    """Write the picture as JPEG and return its record for ``images``."""
+    file_name = f"{still.name}.jpg"
+    write_picture(images / file_name, still.frame)
+    height, width = still.frame.shape[:2]
+    return {"id": number, "file_name": file_name, "height": height, "width": width}

@@ -1,0 +1,177 @@
+"""VIPSeg: panoptic videos in the wild."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from segblocks.data.files import (
+    FrameFiles,
+    get_field,
+    read_json,
+    write_json,
+)
+from segblocks.data.indexed import IndexedVideos
+from segblocks.data.label_sequence import write_frames
+from segblocks.data.panoptic_png import (
+    PanopticPng,
+    PanopticTruth,
+    Segments,
+    category_indices,
+    collect_objects,
+    paint_segments,
+    parse_segments,
+    read_categories,
+    same_vocabulary,
+    write_categories,
+    write_panoptic_png,
+)
+from segblocks.data.sample import VideoSample
+from segblocks.text.vocabulary import Vocabulary
+
+_FPS = 5.0
+
+
+class VIPSeg(IndexedVideos):
+    """Read VIPSeg as its own scripts prepare it (Miao et al., CVPR 2022).
+
+    ::
+
+        panoptic_gt_VIPSeg_<split>.json     videos, annotations, categories
+        images/<video>/<frame>.jpg
+        panomasksRGB/<video>/<frame>.png    id = R + 256 G + 65536 B
+
+    A segment keeps its id through the video. VIPSeg marks no crowds.
+
+    Args:
+        root: the folder, ``VIPSeg_720P`` of the scripts.
+        split: "train" or "val".
+        vocabulary: of the classes; None takes the categories of the JSON.
+
+    Raises:
+        FileNotFoundError: there is no such JSON.
+        ValueError: the JSON is broken, or a segment has no category.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.root = Path(root)
+        path = self.root / f"panoptic_gt_VIPSeg_{split}.json"
+        self._where = str(path)
+        content = read_json(path)
+        self._classes = vocabulary or read_categories(content, "vipseg", str(path))
+        indices = category_indices(self._classes)
+        self._videos = [self._parse_video(v) for v in get_field(content, "videos", self._where)]
+        self._segments: dict[str, dict[str, tuple[str, Segments]]] = {}
+        for video in content.get("annotations", ()):
+            name = str(get_field(video, "video_id", f"{path}: annotations"))
+            where = f"{path}: annotations of {name}"
+            self._segments[name] = dict(
+                _parse_frame(record, indices, where)
+                for record in get_field(video, "annotations", where)
+            )
+        super().__init__("vipseg", "vps", (name for name, _, _ in self._videos), self._classes)
+
+    def _read(self, index: int) -> VideoSample:
+        name, size, frames = self._videos[index]
+        known = self._segments.get(name, {})
+        annotated = {
+            t: PanopticPng(self.root / "panomasksRGB" / name / known[frame][0], known[frame][1])
+            for t, frame in enumerate(frames)
+            if frame in known
+        }
+        pictures = tuple(self.root / "images" / name / f"{frame}.jpg" for frame in frames)
+        segments = (png.segments for png in annotated.values())
+        return VideoSample(
+            name,
+            len(frames),
+            size,
+            FrameFiles(pictures, size),
+            PanopticTruth(annotated, size, self._classes),
+            tuple(annotated),
+            collect_objects(segments, self._classes, f"{self._where}: {name}"),
+            self._classes,
+            frame_names=frames,
+            fps=_FPS,
+        )
+
+    def _parse_video(self, video: Any) -> tuple[str, tuple[int, int], tuple[str, ...]]:
+        name = str(get_field(video, "video_id", f"{self._where}: videos"))
+        where = f"{self._where}: videos: {name}"
+        images = get_field(video, "images", where)
+        if not images:
+            raise ValueError(f"{where}: images must list at least one frame, got none")
+        size = (
+            int(get_field(images[0], "height", where)),
+            int(get_field(images[0], "width", where)),
+        )
+        return name, size, tuple(Path(get_field(i, "file_name", where)).stem for i in images)
+
+
+def write_vipseg(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write annotated videos in the layout that `VIPSeg` reads.
+
+    Args:
+        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: no samples, a vocabulary that is missing or another, or objects that overlap.
+    """
+    root = Path(root)
+    videos, annotations = [], []
+    vocabulary: Vocabulary | None = None
+    for sample in samples:
+        vocabulary = same_vocabulary(sample, vocabulary, "write_vipseg")
+        video, annotation = _write_video(sample, vocabulary, root)
+        videos.append(video)
+        annotations.append(annotation)
+    if vocabulary is None:
+        raise ValueError("write_vipseg: there must be at least one sample, got none")
+    content = {
+        "videos": videos,
+        "annotations": annotations,
+        "categories": write_categories(vocabulary),
+    }
+    write_json(root / f"panoptic_gt_VIPSeg_{split}.json", content)
+
+
+def _write_video(
+    sample: VideoSample, vocabulary: Vocabulary, root: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    height, width = sample.size
+    images, annotations = [], []
+    for t, frame in enumerate(write_frames(root / "images" / sample.name, sample, ".jpg")):
+        file_name = f"{frame}.png"
+        images.append({"id": frame, "width": width, "height": height, "file_name": file_name})
+        if t in sample.annotated:
+            where = f"write_vipseg: {sample.name}, frame {t}"
+            truth = sample.read_truth(t)
+            ids, info = paint_segments(truth, sample.objects, vocabulary, where)
+            write_panoptic_png(root / "panomasksRGB" / sample.name / file_name, ids)
+            annotations.append({"image_id": frame, "file_name": file_name, "segments_info": info})
+    return (
+        {"video_id": sample.name, "images": images},
+        {"video_id": sample.name, "annotations": annotations},
+    )
+
+
+def _parse_frame(
+    record: Any, indices: dict[int, int], where: str
+) -> tuple[str, tuple[str, Segments]]:
+    file_name = str(get_field(record, "file_name", where))
+    records = get_field(record, "segments_info", f"{where}: {file_name}")
+    return Path(file_name).stem, (
+        file_name,
+        parse_segments(records, indices, f"{where}: {file_name}"),
+    )

@@ -1,0 +1,112 @@
+"""VSPW: semantic segmentation of videos in the wild."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segblocks.data.files import (
+    FrameFiles,
+    list_folder,
+    picture_size,
+    read_names,
+    write_names,
+    write_picture,
+)
+from segblocks.data.indexed import IndexedVideos
+from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.sample import VideoSample
+from segblocks.data.semantic_png import SemanticTruth, categories_from_labels
+from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+
+_FPS = 15.0
+
+
+class VSPW(IndexedVideos):
+    """Read VSPW, in its full size or as VSPW_480p (Miao et al., CVPR 2021).
+
+    ::
+
+        <split>.txt                         names of the videos
+        data/<video>/origin/<frame>.jpg
+        data/<video>/mask/<frame>.png       class 1..124; 0 and 255 are not judged
+
+    Args:
+        root: the folder.
+        split: "train", "val" or "test"; without masks, a video has no annotation.
+        vocabulary: of the classes.
+
+    Raises:
+        FileNotFoundError: there is no list of videos.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "val",
+        *,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self._classes = vocabulary or get_vocabulary("vspw")
+        super().__init__("vspw", "vss", read_names(self.root / f"{split}.txt"), self._classes)
+
+    def _read(self, index: int) -> VideoSample:
+        name = self.names[index]
+        folder = self.root / "data" / name
+        pictures = tuple(list_folder(folder / "origin"))
+        if not pictures:
+            raise ValueError(f"{folder / 'origin'}: no pictures in this folder")
+        size = picture_size(pictures[0])
+        annotated = match_labels(pictures, folder / "mask")
+        return VideoSample(
+            name,
+            len(pictures),
+            size,
+            FrameFiles(pictures, size),
+            SemanticTruth(annotated, size, self._classes),
+            tuple(annotated),
+            (),
+            self._classes,
+            frame_names=tuple(picture.stem for picture in pictures),
+            fps=_FPS,
+        )
+
+
+def write_vspw(
+    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+) -> None:
+    """Write annotated videos in the layout that `VSPW` reads.
+
+    Args:
+        samples: with semantic maps and a vocabulary whose category ids lie in 1..254; frames are
+            written as JPEG, annotations exactly. Objects are not written.
+        root: the folder, made where missing.
+        split: name of the part.
+
+    Raises:
+        ValueError: a missing vocabulary or semantic map, or a category id out of range.
+    """
+    root = Path(root)
+    names = []
+    for sample in samples:
+        names.append(sample.name)
+        folder = root / "data" / sample.name
+        frames = write_frames(folder / "origin", sample, ".jpg")
+        for t in sample.annotated:
+            write_picture(folder / "mask" / f"{frames[t]}.png", _paint_categories(sample, t))
+    write_names(root / f"{split}.txt", names)
+
+
+def _paint_categories(sample: VideoSample, t: int) -> NDArray[np.uint8]:
+    semantic, vocabulary = sample.read_truth(t).semantic, sample.vocabulary
+    where = f"write_vspw: {sample.name}, frame {t}"
+    if vocabulary is None or semantic is None:
+        raise ValueError(f"{where}: there must be a vocabulary and a semantic map")
+    if 0 in (vocabulary.category_ids or ()):
+        raise ValueError(f"{where}: no category id may be 0, which VSPW does not judge")
+    return categories_from_labels(semantic, vocabulary, where)
