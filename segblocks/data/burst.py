@@ -18,91 +18,15 @@ from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.ops.rle import encode, to_coco
 from segblocks.text.vocabulary import Vocabulary
 
+_COMMON = """
+4 13 34 35 36 41 45 58 60 78 79 81 91 95 99 118 126 133 139 154 174 185 211 221 229 235 237
+276 299 347 371 382 392 428 429 452 475 480 502 544 579 621 625 642 699 714 717 729 747 779
+805 829 852 896 926 937 961 979 980 982 993 1001 1018 1038 1057 1091 1097 1099 1115 1117
+1122 1132 1135 1144 1155 1162 1215 1229
+"""
+
 #: Category ids of the 78 classes that BURST shares with COCO, which its evaluation calls common.
-COMMON_CATEGORIES = frozenset(
-    # fmt: off
-    (
-        4,
-        13,
-        34,
-        35,
-        36,
-        41,
-        45,
-        58,
-        60,
-        78,
-        79,
-        81,
-        91,
-        95,
-        99,
-        118,
-        126,
-        133,
-        139,
-        154,
-        174,
-        185,
-        211,
-        221,
-        229,
-        235,
-        237,
-        276,
-        299,
-        347,
-        371,
-        382,
-        392,
-        428,
-        429,
-        452,
-        475,
-        480,
-        502,
-        544,
-        579,
-        621,
-        625,
-        642,
-        699,
-        714,
-        717,
-        729,
-        747,
-        779,
-        805,
-        829,
-        852,
-        896,
-        926,
-        937,
-        961,
-        979,
-        980,
-        982,
-        993,
-        1001,
-        1018,
-        1038,
-        1057,
-        1091,
-        1097,
-        1099,
-        1115,
-        1117,
-        1122,
-        1132,
-        1135,
-        1144,
-        1155,
-        1162,
-        1215,
-        1229,
-    )
-    # fmt: on
-)
+COMMON_CATEGORIES = frozenset(map(int, _COMMON.split()))
 
 _ANNOTATIONS = (
     "annotations/{split}/all_classes.json",
@@ -230,7 +154,9 @@ def _read_starts(path: Path) -> dict[str, dict[str, dict[int, tuple[float, float
 
 
 def _sequence_name(record: Any, where: str) -> str:
-    return f"{typed_field(record, 'dataset', str, where)}/{typed_field(record, 'seq_name', str, where)}"
+    part = typed_field(record, "dataset", str, where)
+    name = typed_field(record, "seq_name", str, where)
+    return f"{part}/{name}"
 
 
 def _read_sequence(
