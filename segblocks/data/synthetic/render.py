@@ -48,7 +48,8 @@ class Renderer:
             color = np.array(thing.rgb, np.float32) * shade[..., None]
             cover = np.clip(0.5 - outside * np.float32(pixels), 0, 1)[..., None]
             below = picture[window]
-            picture[window] = np.clip(below + cover * (color - below), 0, 255).astype(np.uint8)
+            mixed = below + cover * (color - below) + 0.5
+            picture[window] = np.clip(mixed, 0, 255).astype(np.uint8)
             owner[window][outside <= 0] = number
         self._last = t, owner
         return self._expose(picture, t)

@@ -52,7 +52,7 @@ def _star(x: Field, y: Field) -> Field:
     # Five lines make a pentagram; its inside is at the inner side of at least four of them.
     outermost = second = None
     for k in range(5):
-        angle = 2 * pi * k / 5 + pi / 2
+        angle = 2 * pi * k / 5 - pi / 2
         value = cos(angle) * x + sin(angle) * y
         if outermost is None or second is None:
             outermost, second = value, np.full_like(value, -2)

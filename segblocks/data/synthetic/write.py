@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import pkgutil
 from importlib import import_module
@@ -60,8 +61,9 @@ def write_world(
 def list_layouts() -> tuple[str, ...]:
     """Return the layouts that :func:`write_world` knows, sorted."""
     modules = sorted(module.name for module in pkgutil.iter_modules(segblocks.data.__path__))
-    return tuple(
-        name
-        for name in modules
-        if hasattr(import_module(f"segblocks.data.{name}"), f"write_{name}")
-    )
+    return tuple(name for name in modules if _writes_samples(name))
+
+
+def _writes_samples(name: str) -> bool:
+    write = getattr(import_module(f"segblocks.data.{name}"), f"write_{name}", None)
+    return write is not None and next(iter(inspect.signature(write).parameters)) == "samples"
