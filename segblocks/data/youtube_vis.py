@@ -165,12 +165,13 @@ def _find_vocabulary(
         return Vocabulary(name, tuple(names.values()), category_ids=tuple(names))
     known = get_vocabulary(vocabulary) if isinstance(vocabulary, str) else vocabulary
     ours = {known.category_id(i): text for i, text in enumerate(known.classes)}
-    # Spellings differ between releases; a file of other classes altogether does not fit at all.
-    if names and not any(_plain(names[i]) == _plain(ours.get(i, "")) for i in names):
+    # Spellings differ between releases, but most names must agree.
+    agreed = sum(_plain(names[i]) == _plain(ours.get(i, "")) for i in names)
+    if 2 * agreed < len(names):
         raise ValueError(
-            f"{path}: no category is what {known.name} calls it: the file has "
-            f"{list(names.values())[:5]}, {known.name} has {list(ours.values())[:5]}; give another "
-            "vocabulary=, or None to take the classes of the file"
+            f"{path}: {agreed} of {len(names)} categories are what {known.name} calls them: the "
+            f"file has {list(names.values())[:5]}, {known.name} has {list(ours.values())[:5]}; "
+            "give another vocabulary=, or None to take the classes of the file"
         )
     return known
 

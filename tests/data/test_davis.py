@@ -152,7 +152,7 @@ def test_errors(root: Path) -> None:
         DAVISDataset(root, year=2018)
     with pytest.raises(FileNotFoundError, match=r"found none of ImageSets/2017/train\.txt"):
         DAVISDataset(root, split="train")
-    with pytest.raises(ValueError, match=r"frame 9 has no annotation; annotated are \[0, 1, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"frame 9 has no annotation; .* \[0, 1, 2, 3\]"):
         DAVISDataset(root)[0].read_truth(9)
     (root / "ImageSets/2017/val.txt").write_text("cows\nghost\n")
     with pytest.raises(FileNotFoundError, match=r"480p/ghost: no frames of the video 'ghost'"):

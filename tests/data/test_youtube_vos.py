@@ -106,7 +106,8 @@ def test_an_object_without_a_category(root: Path) -> None:
     edit_meta(root, lambda v: v["objects"].pop("2"))
     dataset = YouTubeVOSDataset(root)
     with pytest.raises(
-        ValueError, match=r"00000\.png: holds the object ids \[2\], which .*meta\.json does not list"
+        ValueError,
+        match=r"00000\.png: holds the object ids \[2\], which .*meta\.json does not",
     ):
         dataset[0]
 
