@@ -8,12 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from segblocks.data.ade20k import ADE20KDataset
 from segblocks.data.burst import BURSTDataset
+from segblocks.data.cityscapes import CityscapesDataset
+from segblocks.data.cityscapes_vps import CityscapesVPSDataset
+from segblocks.data.coco import COCOInstancesDataset, COCOPanopticDataset
 from segblocks.data.dataset import VideoDataset
 from segblocks.data.davis import DAVISDataset
+from segblocks.data.kitti_step import KITTISTEPDataset
+from segblocks.data.mapillary import MapillaryDataset
 from segblocks.data.mose import MOSEDataset
+from segblocks.data.ref_davis import open_ref_davis
 from segblocks.data.referring import ReferringDataset
 from segblocks.data.viposeg import VIPOSegDataset
+from segblocks.data.vipseg import VIPSegDataset
+from segblocks.data.vspw import VSPWDataset
 from segblocks.data.youtube_vis import OVIS, UVO, YouTubeVISDataset
 from segblocks.data.youtube_vos import YouTubeVOSDataset
 
@@ -27,15 +36,24 @@ class _Entry:
 
 
 _DATASETS: dict[str, _Entry] = {
+    "ade20k": _Entry(ADE20KDataset),
     "burst": _Entry(BURSTDataset),
+    "cityscapes": _Entry(CityscapesDataset),
+    "cityscapes_vps": _Entry(CityscapesVPSDataset),
+    "coco_instances": _Entry(COCOInstancesDataset),
+    "coco_panoptic": _Entry(COCOPanopticDataset),
     "davis2016": _Entry(DAVISDataset, {"year": 2016}),
     "davis2017": _Entry(DAVISDataset, {"year": 2017}),
+    "kitti_step": _Entry(KITTISTEPDataset),
+    "mapillary": _Entry(MapillaryDataset),
     "mose": _Entry(MOSEDataset),
     "ovis": _Entry(YouTubeVISDataset, {"layout": OVIS, "vocabulary": "ovis"}),
-    "ref_davis17": _Entry(ReferringDataset),
+    "ref_davis17": _Entry(open_ref_davis),
     "ref_youtube_vos": _Entry(ReferringDataset),
     "uvo": _Entry(YouTubeVISDataset, {"layout": UVO, "vocabulary": "uvo"}),
     "viposeg": _Entry(VIPOSegDataset),
+    "vipseg": _Entry(VIPSegDataset),
+    "vspw": _Entry(VSPWDataset),
     "youtube_vis_2019": _Entry(YouTubeVISDataset, {"vocabulary": "youtube_vis_2019"}),
     "youtube_vis_2021": _Entry(YouTubeVISDataset, {"vocabulary": "youtube_vis_2021"}),
     "youtube_vos_2018": _Entry(YouTubeVOSDataset, {"year": 2018}),
