@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,11 @@ from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.metrics import burst_classes
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices
-from segblocks.metrics.overlaps import iou
+from segblocks.metrics.overlaps import box_iou, iou
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import HintTask
 
+Similarity = Literal["mask", "box"]
 _KEPT = ("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA")
 _NAMES = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "OWTA")
 #: Of objects whose dataset has no classes.
@@ -26,7 +27,7 @@ _NO_CLASS = 0
 class HOTA(VideoMetric):
     r"""Compute higher order tracking accuracy with TrackEval, class by class.
 
-    Luiten et al., HOTA (IJCV 2021), sections 4 and 5, on mask IoU:
+    Luiten et al., HOTA (IJCV 2021), sections 4 and 5:
     :math:`HOTA = \frac{1}{19} \sum_\alpha \sqrt{DetA_\alpha AssA_\alpha}` over
     :math:`\alpha = 0.05, 0.10 ... 0.95`. The result is the mean over the classes that are
     annotated in any video. Where the task gave hints, as in BURST (Athar et al., WACV 2023), a
@@ -34,6 +35,8 @@ class HOTA(VideoMetric):
     out; otherwise it has the class of its label.
 
     Args:
+        similarity: of a mask and an annotated one: the IoU of the masks, or of the boxes around
+            them.
         common: numbers of classes that are also averaged on their own, as are all others
             ("uncommon"), or None.
         distractors: numbers of classes that are not judged.
@@ -47,25 +50,39 @@ class HOTA(VideoMetric):
 
     Raises:
         ImportError: TrackEval is missing.
+        ValueError: another word for ``similarity``.
     """
 
     def __init__(
         self,
         *,
+        similarity: Similarity = "mask",
         common: Collection[int] | None = None,
         distractors: Collection[int] = (),
         merged: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
+        if similarity not in get_args(Similarity):
+            raise ValueError(
+                f"similarity must be one of {get_args(Similarity)}, got {similarity!r}"
+            )
         self._hota = require("trackeval.metrics.hota", "eval").HOTA()
+        self.similarity = similarity
         self.common = None if common is None else frozenset(common)
         self.distractors = frozenset(distractors)
         self.merged = dict(merged or {})
 
     @classmethod
-    def burst(cls) -> HOTA:
-        """Make the metric of BURST: all, common and uncommon classes."""
+    def burst(cls, *, similarity: Similarity = "box") -> HOTA:
+        """Make the metric of BURST: all, common and uncommon classes.
+
+        Args:
+            similarity: the paper says that masks are compared, but what its tool (and TrackEval's
+                part for BURST) hands to the measure are the boxes around them, so that published
+                numbers are those of boxes.
+        """
         return cls(
+            similarity=similarity,
             common=burst_classes.COMMON,
             distractors=burst_classes.DISTRACTORS,
             merged=burst_classes.MERGED,
@@ -73,7 +90,11 @@ class HOTA(VideoMetric):
 
     def _settings(self) -> dict[str, Any]:
         merged = sorted([old, new] for old, new in self.merged.items())
-        return {"distractors": sorted(self.distractors), "merged": merged}
+        return {
+            "similarity": self.similarity,
+            "distractors": sorted(self.distractors),
+            "merged": merged,
+        }
 
     def _measure(self, truth: VideoSample, prediction: VideoSegmentation) -> Record:
         categories = {obj.id: _category(truth, obj) for obj in truth.objects if not obj.is_crowd}
@@ -154,7 +175,8 @@ class HOTA(VideoMetric):
         tracks = [x for x in prediction.tracks if x.id in track_classes and t in x.rles]
         masks = [track.mask(t) for track in tracks]
         stacked = np.stack(masks) if masks else np.zeros((0, *truth.size), dtype=np.bool_)
-        similarity = iou(annotation.masks[kept], stacked)
+        compare = iou if self.similarity == "mask" else box_iou
+        similarity = compare(annotation.masks[kept], stacked)
         return [annotation.ids[i] for i in kept], [track.id for track in tracks], similarity
 
 

@@ -46,6 +46,30 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     return common / np.maximum(union, 1)
 
 
+def box_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the IoU of the boxes around masks, (A, B).
+
+    Args:
+        a: (A, H, W), none of them empty.
+        b: (B, H, W), none of them empty.
+    """
+    first, second = _boxes(a)[:, None], _boxes(b)[None]
+    low, high = np.maximum(first[..., 0], second[..., 0]), np.minimum(first[..., 1], second[..., 1])
+    common = np.maximum(high - low, 0).prod(axis=-1)
+    sizes = [(boxes[..., 1] - boxes[..., 0]).prod(axis=-1) for boxes in (first, second)]
+    return common / (sizes[0] + sizes[1] - common)
+
+
+def _boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(N, 2, 2): first pixel, and the one after the last, of rows and of columns."""
+    boxes = np.zeros((len(masks), 2, 2), dtype=np.int64)
+    for box, mask in zip(boxes, masks, strict=True):
+        for side, shown in zip(box, (mask.any(axis=1), mask.any(axis=0)), strict=True):
+            where = np.flatnonzero(shown)
+            side[:] = where[0], where[-1] + 1
+    return boxes
+
+
 def _pack(masks: NDArray[np.bool_]) -> NDArray[np.uint64]:
     pixels = masks.shape[1] * masks.shape[2]
     flat = masks.reshape(len(masks), pixels)

@@ -330,6 +330,7 @@ def test_a_missing_extra_is_named(
         partial(VideoConsistency, (1,)),
         partial(VideoConsistency, ()),
         partial(JAndF, "some"),
+        partial(HOTA, similarity="pixel"),
     ],
 )
 def test_options_are_checked(wrong: Callable[[], VideoMetric]) -> None:
