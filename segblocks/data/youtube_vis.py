@@ -191,6 +191,9 @@ def _index_videos(content: Any, path: str) -> dict[int, _Video]:
         if not files or not all(isinstance(file, str) for file in files):
             raise ValueError(f"{where}: the field 'file_names' must list at least one file")
         name = PurePosixPath(files[0]).parent.as_posix()
+        if name == "." or name in taken:
+            # Stills as videos of one frame share a folder.
+            name = PurePosixPath(files[0]).with_suffix("").as_posix()
         if number in videos or name in taken:
             raise ValueError(f"{where}: the video {number} ({name!r}) is listed twice")
         taken.add(name)

@@ -51,6 +51,18 @@ def test_round_trip(root: Path) -> None:
     assert dataset[1].objects[0].attributes == {"annotation_id": 4}
 
 
+def test_videos_that_share_a_folder(root: Path) -> None:
+    edit(root, lambda c: c["videos"][1].update(file_names=[f"0a1b/{t}.png" for t in range(4)]))
+    assert YouTubeVISDataset(root).names == ("0a1b", "0a1b/0")
+    edit(root, lambda c: c["videos"][1].update(file_names=[f"{t}.png" for t in range(4)]))
+    assert YouTubeVISDataset(root).names == ("0a1b", "0")
+    edit(root, lambda c: c["videos"][1].update(c["videos"][0] | {"id": 2}))
+    assert YouTubeVISDataset(root).names == ("0a1b", "0a1b/00000")
+    edit(root, lambda c: c["videos"].append(c["videos"][0] | {"id": 3}))
+    with pytest.raises(ValueError, match=r"videos\[2\]: the video 3 \('0a1b/00000'\) is listed"):
+        YouTubeVISDataset(root)
+
+
 def test_crowds_and_occlusion_survive(tmp_path: Path) -> None:
     attributes = {"occlusion": ("no_occlusion", None, "severe_occlusion", "slight_occlusion")}
     marked = replace(MADE[1], objects=(ObjectInfo(1, 2, True, attributes),))
