@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
 from segblocks.data.indexed import IndexedVideos
-from segblocks.data.panoptic_png import Segments, collect_objects, make_truth
+from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import Vocabulary
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _OTHER = 0
 _MAX_INSTANCE = 255
 
 
-class ADE20K(IndexedVideos):
+class ADE20KDataset(IndexedVideos):
     """Read ADEChallengeData2016 with its instances of 2017 (Zhou et al., CVPR 2017).
 
     ::
@@ -40,7 +40,8 @@ class ADE20K(IndexedVideos):
     Args:
         root: the folder.
         split: "train" or "val".
-        vocabulary: of the classes.
+        vocabulary: the classes, or what they are called.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: one of the folders is missing.
@@ -51,17 +52,18 @@ class ADE20K(IndexedVideos):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary = "ade20k",
+        name: str = "ade20k",
     ) -> None:
         part = _FOLDERS.get(split, split)
-        self._classes = vocabulary or get_vocabulary("ade20k")
+        self._classes = find_vocabulary(vocabulary)
         self._pictures = list_folder(Path(root) / "images" / part)
         self._folders = [Path(root) / f"annotations{kind}" / part for kind in ("", "_instance")]
         for folder in self._folders:
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder")
         names = (picture.stem for picture in self._pictures)
-        super().__init__("ade20k", "vps", names, self._classes)
+        super().__init__(name, "vps", names, self._classes)
 
     def _read(self, index: int) -> VideoSample:
         picture = self._pictures[index]
@@ -146,22 +148,27 @@ class ADETruth:
 
 
 def write_ade20k(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
 ) -> None:
-    """Write every annotated frame as a still picture in the layout that `ADE20K` reads.
+    """Write every annotated frame as a still picture in the layout that `ADE20KDataset` reads.
 
     Args:
         samples: with semantic maps, of one vocabulary whose category ids lie in 1..255, with object
-            ids up to 255; frames are written as JPEG, annotations exactly. Crowds become objects.
+            ids up to 255; annotations are written exactly. Crowds become objects.
         root: the folder, made where missing.
         split: "train" or "val".
+        suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
         ValueError: a missing vocabulary or semantic map, or an id out of range.
     """
     root, part = Path(root), _FOLDERS.get(split, split)
     for still in list_stills(samples, "write_ade20k"):
-        write_picture(root / "images" / part / f"{still.name}.jpg", still.frame)
+        write_picture(root / "images" / part / f"{still.name}{suffix}", still.frame)
         categories, instances = _paint(still)
         write_picture(root / "annotations" / part / f"{still.name}.png", categories)
         write_picture(root / "annotations_instance" / part / f"{still.name}.png", instances)

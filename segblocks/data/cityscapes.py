@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
 from segblocks.data.indexed import IndexedVideos
-from segblocks.data.panoptic_png import Segments, collect_objects, make_truth
+from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import Vocabulary
 
 _UNLABELED = 0
 _INSTANCES = 1000
 _MAX = 65535
 
 
-class Cityscapes(IndexedVideos):
+class CityscapesDataset(IndexedVideos):
     """Read Cityscapes' fine annotations (Cordts et al., CVPR 2016).
 
     ::
@@ -38,7 +38,8 @@ class Cityscapes(IndexedVideos):
     Args:
         root: the folder.
         split: "train" or "val".
-        vocabulary: of the classes.
+        vocabulary: the classes, or what they are called.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: the folder of pictures is missing.
@@ -49,15 +50,16 @@ class Cityscapes(IndexedVideos):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary = "cityscapes",
+        name: str = "cityscapes",
     ) -> None:
         self.root = Path(root)
-        self._classes = vocabulary or get_vocabulary("cityscapes")
+        self._classes = find_vocabulary(vocabulary)
         self._split = split
         cities = list_folder(self.root / "leftImg8bit" / split)
         self._pictures = [p for city in cities if city.is_dir() for p in list_folder(city)]
         names = (picture.stem.removesuffix("_leftImg8bit") for picture in self._pictures)
-        super().__init__("cityscapes", "vps", names, self._classes)
+        super().__init__(name, "vps", names, self._classes)
 
     def _read(self, index: int) -> VideoSample:
         name, picture = self.names[index], self._pictures[index]
@@ -115,7 +117,7 @@ class InstanceIds:
 def write_cityscapes(
     samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
 ) -> None:
-    """Write every annotated frame as a still picture in the layout that `Cityscapes` reads.
+    """Write every annotated frame as a still picture in the layout that `CityscapesDataset` reads.
 
     Args:
         samples: with semantic maps, of one vocabulary whose category ids lie in 1..64; all is

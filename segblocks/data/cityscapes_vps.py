@@ -15,10 +15,10 @@ from segblocks.data.panoptic_png import (
     PanopticTruth,
     Segments,
     category_indices,
+    choose_vocabulary,
     collect_objects,
     paint_segments,
     parse_segments,
-    read_categories,
     same_vocabulary,
     write_categories,
     write_panoptic_png,
@@ -31,7 +31,7 @@ _PREFIX = len("0000_0000_")
 _FPS = 17.0
 
 
-class CityscapesVPS(IndexedVideos):
+class CityscapesVPSDataset(IndexedVideos):
     """Read Cityscapes-VPS as its own scripts prepare it (Kim et al., CVPR 2020).
 
     ::
@@ -49,7 +49,8 @@ class CityscapesVPS(IndexedVideos):
         root: the folder.
         split: "train", "val" or "test".
         dense: give all 30 frames of a video, of which every fifth is annotated, instead of these 6.
-        vocabulary: of the classes; None takes the categories of the JSON.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: there is no such JSON.
@@ -62,7 +63,8 @@ class CityscapesVPS(IndexedVideos):
         split: str = "val",
         *,
         dense: bool = False,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary | None = None,
+        name: str = "cityscapes_vps",
     ) -> None:
         self.root = Path(root)
         self.split = split
@@ -70,9 +72,9 @@ class CityscapesVPS(IndexedVideos):
         path = self.root / f"panoptic_gt_{split}_city_vps.json"
         self._where = str(path)
         content = read_json(path)
-        self._classes = vocabulary or read_categories(content, "cityscapes_vps", str(path))
+        self._classes = choose_vocabulary(vocabulary, content, "cityscapes_vps", str(path))
         self._videos = self._group_images(get_field(content, "images", self._where))
-        super().__init__("cityscapes_vps", "vps", sorted(self._videos), self._classes)
+        super().__init__(name, "vps", sorted(self._videos), self._classes)
         self._segments = self._parse_annotations(content.get("annotations", ()))
         self._dense = self._group_dense_images() if dense else {}
 
@@ -158,7 +160,7 @@ class CityscapesVPS(IndexedVideos):
 def write_cityscapes_vps(
     samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
 ) -> None:
-    """Write annotated videos in the layout that `CityscapesVPS` reads with ``dense=False``.
+    """Write annotated videos in the layout that `CityscapesVPSDataset` reads with ``dense=False``.
 
     The videos are called ``0001``, ``0002`` and so on, in the order of the samples.
 

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from segblocks.data.files import FrameFiles, first_existing, get_field, read_jso
 from segblocks.data.indexed import IndexedVideos, typed_field
 from segblocks.data.panoptic_png import (
     category_indices,
+    choose_vocabulary,
     describe_segment,
-    read_categories,
     write_categories,
 )
 from segblocks.data.rle_sequence import RLEMasks, pack_counts
@@ -31,7 +31,7 @@ from segblocks.ops.rle import encode, to_coco
 from segblocks.text.vocabulary import Vocabulary
 
 
-class COCOPanoptic(PanopticStills):
+class COCOPanopticDataset(PanopticStills):
     """Read COCO's panoptic pictures, or one's own in their format (Kirillov et al., CVPR 2019).
 
     ::
@@ -43,7 +43,8 @@ class COCOPanoptic(PanopticStills):
     Args:
         root: the folder.
         split: "train" or "val".
-        vocabulary: of the classes; None takes the categories of the JSON.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: the JSON or one of the folders is missing.
@@ -55,21 +56,23 @@ class COCOPanoptic(PanopticStills):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary | None = None,
+        name: str = "coco_panoptic",
     ) -> None:
         folder, part = Path(root), f"panoptic_{split}2017"
         annotations = (f"annotations/{part}.json", f"{split}/panoptic.json")
         pngs = (f"annotations/{part}", part, f"{split}/panoptic")
         super().__init__(
-            "coco_panoptic",
+            name,
             first_existing(folder, annotations),
             first_existing(folder, _image_places(split)),
             first_existing(folder, pngs),
+            official="coco_panoptic",
             vocabulary=vocabulary,
         )
 
 
-class COCOInstances(IndexedVideos):
+class COCOInstancesDataset(IndexedVideos):
     """Read COCO's pictures with instances, or one's own in their format (Lin et al., ECCV 2014).
 
     ::
@@ -85,7 +88,8 @@ class COCOInstances(IndexedVideos):
         root: the folder.
         split: "train" or "val".
         file: the JSON, relative to ``root``; None looks where COCO has it.
-        vocabulary: of the classes; None takes the categories of the JSON.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: the JSON or the folder is missing.
@@ -98,18 +102,19 @@ class COCOInstances(IndexedVideos):
         split: str = "val",
         *,
         file: str | None = None,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary | None = None,
+        name: str = "coco_instances",
     ) -> None:
         folder = Path(root)
         places = (f"annotations/instances_{split}2017.json", f"{split}/instances.json")
         self._path = first_existing(folder, (file,) if file else places)
         self._images = first_existing(folder, _image_places(split))
         content = read_json(self._path, object_hook=_pack)
-        self._classes = vocabulary or read_categories(content, "coco", str(self._path))
+        self._classes = choose_vocabulary(vocabulary, content, "coco_instances", str(self._path))
         self._records = read_images(content, str(self._path))
         self._objects, self._segments = self._parse_annotations(content)
         names = (record.name for record in self._records)
-        super().__init__("coco_instances", "vis", names, self._classes)
+        super().__init__(name, "vis", names, self._classes)
 
     def _read(self, index: int) -> VideoSample:
         record = self._records[index]
@@ -157,70 +162,62 @@ class COCOInstances(IndexedVideos):
         return objects, dict(segments) | {i: [] for i in objects if i not in segments}
 
 
-def write_coco_panoptic(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+def write_coco(
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    kind: Literal["panoptic", "instances"] = "panoptic",
+    suffix: str = ".jpg",
 ) -> None:
-    """Write every annotated frame as a still picture in the layout that `COCOPanoptic` reads.
+    """Write every annotated frame as a still picture in COCO's layout.
 
     Args:
-        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        samples: of one vocabulary; annotations are written exactly, masks of instances as run
+            lengths. As instances, an object is written for the frames that show it.
         root: the folder, made where missing.
         split: name of the part.
+        kind: for `COCOPanopticDataset` or `COCOInstancesDataset`.
+        suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: no annotated frame, a vocabulary that is missing or another, or objects that
-            overlap.
+        ValueError: no annotated frame, a vocabulary that is missing or another, an object without a
+            label, or, in panoptic annotations, objects that overlap.
     """
-    annotations = Path(root) / "annotations"
-    write_panoptic_stills(
-        samples,
-        annotations / f"panoptic_{split}2017.json",
-        Path(root) / f"{split}2017",
-        annotations / f"panoptic_{split}2017",
-        "write_coco_panoptic",
-    )
+    annotations, images = Path(root) / "annotations", Path(root) / f"{split}2017"
+    if kind == "panoptic":
+        part = annotations / f"panoptic_{split}2017"
+        json, writer = part.with_suffix(".json"), "write_coco"
+        write_panoptic_stills(samples, json, images, part, suffix=suffix, writer=writer)
+    elif kind == "instances":
+        _write_instances(samples, annotations / f"instances_{split}2017.json", images, suffix)
+    else:
+        raise ValueError(f"write_coco: kind must be 'panoptic' or 'instances', got {kind!r}")
 
 
-def write_coco_instances(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
-) -> None:
-    """Write every annotated frame as a still picture in the layout that `COCOInstances` reads.
-
-    Args:
-        samples: of one vocabulary; frames are written as JPEG, masks exactly, as run lengths. An
-            object that a frame does not show is not written for it.
-        root: the folder, made where missing.
-        split: name of the part.
-
-    Raises:
-        ValueError: no annotated frame, a vocabulary that is missing or another, or an object
-            without a label.
-    """
-    root = Path(root)
-    images, annotations = [], []
+def _write_instances(samples: Iterable[VideoSample], path: Path, images: Path, suffix: str) -> None:
+    pictures, annotations = [], []
     vocabulary: Vocabulary | None = None
-    for number, still in enumerate(list_stills(samples, "write_coco_instances"), start=1):
+    for number, still in enumerate(list_stills(samples, "write_coco"), start=1):
         vocabulary = still.vocabulary
-        images.append(write_image(still, number, root / f"{split}2017"))
+        pictures.append(write_image(still, number, images, suffix))
         known = {info.id: info for info in still.objects}
         for identity, mask in zip(still.truth.ids, still.truth.masks, strict=True):
             info = known[identity]
             if info.label is None:
-                raise ValueError(
-                    f"write_coco_instances: {still.name}: object {identity} has no label"
-                )
+                raise ValueError(f"write_coco: {still.name}: object {identity} has no label")
             category = vocabulary.category_id(info.label)
             record = describe_segment(len(annotations) + 1, mask, category, info.is_crowd)
             record |= {"image_id": number, "segmentation": to_coco(encode(mask))}
             annotations.append(record)
     if vocabulary is None:
-        raise ValueError("write_coco_instances: there must be at least one annotated frame")
+        raise ValueError("write_coco: there must be at least one annotated frame, got none")
     content = {
-        "images": images,
+        "images": pictures,
         "annotations": annotations,
         "categories": write_categories(vocabulary),
     }
-    write_json(root / "annotations" / f"instances_{split}2017.json", content)
+    write_json(path, content)
 
 
 def _image_places(split: str) -> tuple[str, ...]:

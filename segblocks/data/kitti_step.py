@@ -21,9 +21,10 @@ from segblocks.data.files import (
 )
 from segblocks.data.indexed import IndexedVideos
 from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.data.semantic_png import VOID, categories_from_labels, labels_from_categories
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import Vocabulary
 
 _SHIFT = 16
 _FPS = 10.0
@@ -31,7 +32,7 @@ _FPS = 10.0
 Key = tuple[int, int]  # class index and instance number
 
 
-class KITTISTEP(IndexedVideos):
+class KITTISTEPDataset(IndexedVideos):
     """Read KITTI-STEP (Weber et al., NeurIPS 2021 datasets).
 
     ::
@@ -47,7 +48,8 @@ class KITTISTEP(IndexedVideos):
     Args:
         root: the folder.
         split: "train" or "val".
-        vocabulary: of the classes.
+        vocabulary: the classes, or what they are called.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: one of the folders is missing.
@@ -59,14 +61,15 @@ class KITTISTEP(IndexedVideos):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary = "kitti_step",
+        name: str = "kitti_step",
     ) -> None:
         self.root = Path(root)
-        self._classes = vocabulary or get_vocabulary("kitti_step")
+        self._classes = find_vocabulary(vocabulary)
         self._maps = self.root / "panoptic_maps" / split
         self._images = first_existing(self.root, (f"images/{split}", "training/image_02"))
         names = (path.name for path in list_folder(self._maps) if path.is_dir())
-        super().__init__("kitti_step", "vps", names, self._classes)
+        super().__init__(name, "vps", names, self._classes)
         self._objects: dict[str, dict[Key, int]] = {}
 
     def _read(self, index: int) -> VideoSample:
@@ -126,7 +129,7 @@ class StepTruth:
 def write_kitti_step(
     samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
 ) -> None:
-    """Write annotated videos in the layout that `KITTISTEP` reads.
+    """Write annotated videos in the layout that `KITTISTEPDataset` reads.
 
     Args:
         samples: with a vocabulary whose category ids are below 255; frames lose nothing.

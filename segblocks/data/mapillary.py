@@ -15,7 +15,7 @@ _FOLDERS = {"train": "training", "val": "validation"}
 _FILES = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}
 
 
-class Mapillary(PanopticStills):
+class MapillaryDataset(PanopticStills):
     """Read Mapillary Vistas (Neuhold et al., ICCV 2017).
 
     ::
@@ -29,7 +29,8 @@ class Mapillary(PanopticStills):
         root: the folder.
         split: "train" or "val".
         version: of the annotations: "v1.2" has 65 classes, "v2.0" has 124.
-        vocabulary: of the classes; None takes the categories of the JSON.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: the JSON is missing.
@@ -42,10 +43,13 @@ class Mapillary(PanopticStills):
         split: str = "val",
         *,
         version: str = "v1.2",
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary | None = None,
+        name: str = "mapillary",
     ) -> None:
         if version not in _FILES:
-            raise ValueError(f"Mapillary: version must be one of {list(_FILES)}, got {version!r}")
+            raise ValueError(
+                f"MapillaryDataset: version must be one of {list(_FILES)}, got {version!r}"
+            )
         folder = Path(root) / _FOLDERS.get(split, split)
         file = _FILES[version]
         places = [f"{version}/panoptic/{file}"]
@@ -53,19 +57,29 @@ class Mapillary(PanopticStills):
             places.append(f"panoptic/{file}")
         annotations = first_existing(folder, places)
         super().__init__(
-            "mapillary", annotations, folder / "images", annotations.parent, vocabulary=vocabulary
+            name,
+            annotations,
+            folder / "images",
+            annotations.parent,
+            official="mapillary",
+            vocabulary=vocabulary,
         )
 
 
 def write_mapillary(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
 ) -> None:
-    """Write every annotated frame as a still picture in the layout that `Mapillary` reads (v1.2).
+    """Write every annotated frame as a still picture in the layout of `MapillaryDataset`, v1.2.
 
     Args:
-        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        samples: of one vocabulary; annotations are written exactly.
         root: the folder, made where missing.
         split: "train" or "val".
+        suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
         ValueError: no annotated frame, a vocabulary that is missing or another, or objects that
@@ -74,4 +88,6 @@ def write_mapillary(
     folder = Path(root) / _FOLDERS.get(split, split)
     pngs = folder / "v1.2" / "panoptic"
     annotations = pngs / _FILES["v1.2"]
-    write_panoptic_stills(samples, annotations, folder / "images", pngs, "write_mapillary")
+    write_panoptic_stills(
+        samples, annotations, folder / "images", pngs, suffix=suffix, writer="write_mapillary"
+    )

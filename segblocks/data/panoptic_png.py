@@ -69,13 +69,13 @@ def category_indices(vocabulary: Vocabulary) -> dict[int, int]:
     return {vocabulary.category_id(i): i for i in range(len(vocabulary))}
 
 
-def read_categories(content: Any, name: str, where: str) -> Vocabulary:
+def read_categories(content: Any, official: str, where: str) -> Vocabulary:
     """Return the vocabulary that the ``categories`` of a JSON file describe.
 
     Args:
         content: the file; each category has ``id``, ``name`` and, where there is stuff,
             ``isthing``.
-        name: of the dataset; its own vocabulary is returned where it says the same.
+        official: the vocabulary that they are, as a rule; it is returned where they say the same.
         where: the file, for messages.
 
     Raises:
@@ -95,9 +95,44 @@ def read_categories(content: Any, name: str, where: str) -> Vocabulary:
         vocabulary = Vocabulary(f"categories of {Path(where).name}", tuple(classes), things, ids)
     except ValueError as error:
         raise ValueError(f"{where}: categories: {error}") from error
-    if name in list_vocabularies() and _same(vocabulary, official := get_vocabulary(name)):
-        return official
+    if official in list_vocabularies() and _same(vocabulary, known := get_vocabulary(official)):
+        return known
     return vocabulary
+
+
+def choose_vocabulary(
+    vocabulary: str | Vocabulary | None, content: Any, official: str, where: str
+) -> Vocabulary:
+    """Return the vocabulary of a JSON file.
+
+    Args:
+        vocabulary: the classes, or what they are called, whose category ids are those of the file;
+            None takes the categories of the file.
+        content: the file.
+        official: the vocabulary that the categories are, as a rule; it is returned where the file
+            says the same.
+        where: the file, for messages.
+
+    Raises:
+        ValueError: broken categories, or the file calls no class what the vocabulary calls it.
+    """
+    if vocabulary is None:
+        return read_categories(content, official, where)
+    known = find_vocabulary(vocabulary)
+    ours = {known.category_id(i): _plain(name) for i, name in enumerate(known.classes)}
+    names = {int(c.get("id", -1)): str(c.get("name")) for c in content.get("categories", ())}
+    # Spellings differ between releases; a file of other classes altogether does not fit at all.
+    if names and not any(_plain(name) == ours.get(i) for i, name in names.items()):
+        raise ValueError(
+            f"{where}: no category is what {known.name} calls it; give another vocabulary=, or "
+            "None to take the classes of the file"
+        )
+    return known
+
+
+def find_vocabulary(vocabulary: str | Vocabulary) -> Vocabulary:
+    """Return a vocabulary that may be given by name."""
+    return get_vocabulary(vocabulary) if isinstance(vocabulary, str) else vocabulary
 
 
 def write_categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
@@ -286,6 +321,10 @@ def _free_ids(taken: Iterable[int], count: int) -> list[int]:
     used = set(taken)
     numbers = range(1, count + len(used) + 1)
     return [number for number in numbers if number not in used][:count]
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ")
 
 
 def _same(a: Vocabulary, b: Vocabulary) -> bool:

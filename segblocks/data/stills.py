@@ -19,10 +19,10 @@ from segblocks.data.panoptic_png import (
     PanopticTruth,
     Segments,
     category_indices,
+    choose_vocabulary,
     collect_objects,
     paint_segments,
     parse_segments,
-    read_categories,
     same_vocabulary,
     write_categories,
     write_panoptic_png,
@@ -62,7 +62,8 @@ class PanopticStills(IndexedVideos):
         annotations: the JSON.
         images: folder of the pictures.
         pngs: folder of the panoptic PNGs.
-        vocabulary: of the classes; None takes the categories of the JSON.
+        official: the vocabulary that the categories are, as a rule.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
 
     Raises:
         FileNotFoundError: there is no such JSON.
@@ -76,11 +77,12 @@ class PanopticStills(IndexedVideos):
         images: Path,
         pngs: Path,
         *,
-        vocabulary: Vocabulary | None = None,
+        official: str,
+        vocabulary: str | Vocabulary | None = None,
     ) -> None:
         self._annotations, self._images, self._pngs = annotations, images, pngs
         content = read_json(annotations)
-        self._classes = vocabulary or read_categories(content, name, str(annotations))
+        self._classes = choose_vocabulary(vocabulary, content, official, str(annotations))
         self._records = read_images(content, str(annotations))
         self._segments: dict[Any, tuple[str, Segments]] = {}
         indices = category_indices(self._classes)
@@ -115,15 +117,22 @@ class PanopticStills(IndexedVideos):
 
 
 def write_panoptic_stills(
-    samples: Iterable[VideoSample], annotations: Path, images: Path, pngs: Path, writer: str
+    samples: Iterable[VideoSample],
+    annotations: Path,
+    images: Path,
+    pngs: Path,
+    *,
+    suffix: str,
+    writer: str,
 ) -> None:
     """Write every annotated frame as a still picture in COCO's panoptic format.
 
     Args:
-        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        samples: of one vocabulary; annotations are written exactly.
         annotations: the JSON.
         images: folder of the pictures.
         pngs: folder of the panoptic PNGs.
+        suffix: of the pictures, ".jpg" or ".png".
         writer: who asks, for messages.
 
     Raises:
@@ -134,7 +143,7 @@ def write_panoptic_stills(
     vocabulary: Vocabulary | None = None
     for number, still in enumerate(list_stills(samples, writer), start=1):
         vocabulary = still.vocabulary
-        records.append(write_image(still, number, images))
+        records.append(write_image(still, number, images, suffix))
         where = f"{writer}: {still.name}"
         ids, info = paint_segments(still.truth, still.objects, vocabulary, where)
         write_panoptic_png(pngs / f"{still.name}.png", ids)
@@ -183,9 +192,9 @@ def read_images(content: Any, where: str) -> list[ImageRecord]:
     return records
 
 
-def write_image(still: Still, number: int, images: Path) -> dict[str, Any]:
-    """Write the picture as JPEG and return its record for ``images``."""
-    file_name = f"{still.name}.jpg"
+def write_image(still: Still, number: int, images: Path, suffix: str) -> dict[str, Any]:
+    """Write the picture and return its record for ``images``."""
+    file_name = f"{still.name}{suffix}"
     write_picture(images / file_name, still.frame)
     height, width = still.frame.shape[:2]
     return {"id": number, "file_name": file_name, "height": height, "width": width}

@@ -20,10 +20,10 @@ from segblocks.data.panoptic_png import (
     PanopticTruth,
     Segments,
     category_indices,
+    choose_vocabulary,
     collect_objects,
     paint_segments,
     parse_segments,
-    read_categories,
     same_vocabulary,
     write_categories,
     write_panoptic_png,
@@ -34,7 +34,7 @@ from segblocks.text.vocabulary import Vocabulary
 _FPS = 5.0
 
 
-class VIPSeg(IndexedVideos):
+class VIPSegDataset(IndexedVideos):
     """Read VIPSeg as its own scripts prepare it (Miao et al., CVPR 2022).
 
     ::
@@ -48,7 +48,8 @@ class VIPSeg(IndexedVideos):
     Args:
         root: the folder, ``VIPSeg_720P`` of the scripts.
         split: "train" or "val".
-        vocabulary: of the classes; None takes the categories of the JSON.
+        vocabulary: the classes, or what they are called; None takes the categories of the JSON.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: there is no such JSON.
@@ -60,24 +61,25 @@ class VIPSeg(IndexedVideos):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary | None = None,
+        name: str = "vipseg",
     ) -> None:
         self.root = Path(root)
         path = self.root / f"panoptic_gt_VIPSeg_{split}.json"
         self._where = str(path)
         content = read_json(path)
-        self._classes = vocabulary or read_categories(content, "vipseg", str(path))
+        self._classes = choose_vocabulary(vocabulary, content, "vipseg", str(path))
         indices = category_indices(self._classes)
         self._videos = [self._parse_video(v) for v in get_field(content, "videos", self._where)]
         self._segments: dict[str, dict[str, tuple[str, Segments]]] = {}
         for video in content.get("annotations", ()):
-            name = str(get_field(video, "video_id", f"{path}: annotations"))
-            where = f"{path}: annotations of {name}"
-            self._segments[name] = dict(
+            key = str(get_field(video, "video_id", f"{path}: annotations"))
+            where = f"{path}: annotations of {key}"
+            self._segments[key] = dict(
                 _parse_frame(record, indices, where)
                 for record in get_field(video, "annotations", where)
             )
-        super().__init__("vipseg", "vps", (name for name, _, _ in self._videos), self._classes)
+        super().__init__(name, "vps", (video[0] for video in self._videos), self._classes)
 
     def _read(self, index: int) -> VideoSample:
         name, size, frames = self._videos[index]
@@ -87,7 +89,9 @@ class VIPSeg(IndexedVideos):
             for t, frame in enumerate(frames)
             if frame in known
         }
-        pictures = tuple(self.root / "images" / name / f"{frame}.jpg" for frame in frames)
+        images = self.root / "images" / name
+        suffix = ".png" if (images / f"{frames[0]}.png").exists() else ".jpg"
+        pictures = tuple(images / f"{frame}{suffix}" for frame in frames)
         segments = (png.segments for png in annotated.values())
         return VideoSample(
             name,
@@ -116,14 +120,19 @@ class VIPSeg(IndexedVideos):
 
 
 def write_vipseg(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
 ) -> None:
-    """Write annotated videos in the layout that `VIPSeg` reads.
+    """Write annotated videos in the layout that `VIPSegDataset` reads.
 
     Args:
-        samples: of one vocabulary; frames are written as JPEG, annotations exactly.
+        samples: of one vocabulary; annotations are written exactly.
         root: the folder, made where missing.
         split: name of the part.
+        suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
         ValueError: no samples, a vocabulary that is missing or another, or objects that overlap.
@@ -133,7 +142,7 @@ def write_vipseg(
     vocabulary: Vocabulary | None = None
     for sample in samples:
         vocabulary = same_vocabulary(sample, vocabulary, "write_vipseg")
-        video, annotation = _write_video(sample, vocabulary, root)
+        video, annotation = _write_video(sample, vocabulary, root, suffix)
         videos.append(video)
         annotations.append(annotation)
     if vocabulary is None:
@@ -147,11 +156,11 @@ def write_vipseg(
 
 
 def _write_video(
-    sample: VideoSample, vocabulary: Vocabulary, root: Path
+    sample: VideoSample, vocabulary: Vocabulary, root: Path, suffix: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     height, width = sample.size
     images, annotations = [], []
-    for t, frame in enumerate(write_frames(root / "images" / sample.name, sample, ".jpg")):
+    for t, frame in enumerate(write_frames(root / "images" / sample.name, sample, suffix)):
         file_name = f"{frame}.png"
         images.append({"id": frame, "width": width, "height": height, "file_name": file_name})
         if t in sample.annotated:

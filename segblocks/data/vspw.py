@@ -19,14 +19,15 @@ from segblocks.data.files import (
 )
 from segblocks.data.indexed import IndexedVideos
 from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import VideoSample
 from segblocks.data.semantic_png import SemanticTruth, categories_from_labels
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import Vocabulary
 
 _FPS = 15.0
 
 
-class VSPW(IndexedVideos):
+class VSPWDataset(IndexedVideos):
     """Read VSPW, in its full size or as VSPW_480p (Miao et al., CVPR 2021).
 
     ::
@@ -38,7 +39,8 @@ class VSPW(IndexedVideos):
     Args:
         root: the folder.
         split: "train", "val" or "test"; without masks, a video has no annotation.
-        vocabulary: of the classes.
+        vocabulary: the classes, or what they are called.
+        name: of the dataset.
 
     Raises:
         FileNotFoundError: there is no list of videos.
@@ -49,11 +51,12 @@ class VSPW(IndexedVideos):
         root: str | os.PathLike[str],
         split: str = "val",
         *,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: str | Vocabulary = "vspw",
+        name: str = "vspw",
     ) -> None:
         self.root = Path(root)
-        self._classes = vocabulary or get_vocabulary("vspw")
-        super().__init__("vspw", "vss", read_names(self.root / f"{split}.txt"), self._classes)
+        self._classes = find_vocabulary(vocabulary)
+        super().__init__(name, "vss", read_names(self.root / f"{split}.txt"), self._classes)
 
     def _read(self, index: int) -> VideoSample:
         name = self.names[index]
@@ -78,15 +81,20 @@ class VSPW(IndexedVideos):
 
 
 def write_vspw(
-    samples: Iterable[VideoSample], root: str | os.PathLike[str], split: str = "val"
+    samples: Iterable[VideoSample],
+    root: str | os.PathLike[str],
+    split: str = "val",
+    *,
+    suffix: str = ".jpg",
 ) -> None:
-    """Write annotated videos in the layout that `VSPW` reads.
+    """Write annotated videos in the layout that `VSPWDataset` reads.
 
     Args:
-        samples: with semantic maps and a vocabulary whose category ids lie in 1..254; frames are
-            written as JPEG, annotations exactly. Objects are not written.
+        samples: with semantic maps and a vocabulary whose category ids lie in 1..254; they
+            are written exactly, objects are not written.
         root: the folder, made where missing.
         split: name of the part.
+        suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
         ValueError: a missing vocabulary or semantic map, or a category id out of range.
@@ -96,7 +104,7 @@ def write_vspw(
     for sample in samples:
         names.append(sample.name)
         folder = root / "data" / sample.name
-        frames = write_frames(folder / "origin", sample, ".jpg")
+        frames = write_frames(folder / "origin", sample, suffix)
         for t in sample.annotated:
             write_picture(folder / "mask" / f"{frames[t]}.png", _paint_categories(sample, t))
     write_names(root / f"{split}.txt", names)
