@@ -122,7 +122,8 @@ def plan_crossing(
     middle = stage.anywhere(rng, reach + half * abs(along))
     gone = np.tanh(3 * (phase - rng.uniform(0.4, 0.6))) / np.tanh(1.5)
     drift = 0.1 * (phase - 0.5) * _any_direction(rng)
-    aside = rng.uniform(0.1, 0.45) * reach
+    # They give way to each other where they meet, by less than it takes not to touch.
+    aside = rng.uniform(0.1, 0.45) * reach * np.maximum(1 - gone**2, 0)
     first = middle + drift + half * gone * along + aside * across
     second = middle + drift - half * gone * along - aside * across
     return first, second, along

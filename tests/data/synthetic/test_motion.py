@@ -33,7 +33,9 @@ def test_directed_paths_go_where_they_say(kind: str) -> None:
     for _ in range(20):
         path = plan_path(kind, rng, stage_of(rng), 0.1)
         moved = path[-1] - path[0]
-        assert moved @ np.array(DIRECTIONS[kind]) > 4 * abs(moved @ np.array(DIRECTIONS[kind])[::-1])
+        assert moved @ np.array(DIRECTIONS[kind]) > 4 * abs(
+            moved @ np.array(DIRECTIONS[kind])[::-1]
+        )
 
 
 def test_a_camera_keeps_to_its_knobs() -> None:

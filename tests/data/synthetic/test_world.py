@@ -111,8 +111,9 @@ def test_hidden_things_have_no_mask_and_keep_their_id() -> None:
     world = tiny_world(12, "hard", num_frames=12, size=(48, 80))
     returned = 0
     for index in range(10):
-        seen = [world[index].read_truth(t).ids for t in range(12)]
-        for info in world[index].objects:
+        sample = world[index]
+        seen = [sample.read_truth(t).ids for t in range(12)]
+        for info in sample.objects:
             there = [info.id in ids for ids in seen]
             first, last = there.index(True), 11 - there[::-1].index(True)
             returned += not all(there[first : last + 1])
