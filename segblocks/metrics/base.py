@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from segblocks.data.sample import VideoSample
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 Record = dict[str, Any]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import VideoSample
 from segblocks.results import VideoSegmentation
 from segblocks.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 
 def vocabulary_of(truth: VideoSample) -> Vocabulary:

@@ -35,8 +35,9 @@ def joint_counts(
         columns: of the same shape as ``rows``, values from 0 to C-1.
         shape: (R, C).
     """
-    joint = rows.astype(np.int64).ravel() * shape[1] + columns.ravel()
-    return np.bincount(joint, minlength=shape[0] * shape[1]).reshape(shape)
+    joint = np.multiply(rows, shape[1], dtype=np.int64)
+    joint += columns
+    return np.bincount(joint.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:

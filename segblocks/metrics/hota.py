@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segblocks._optional import require
-from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.metrics import burst_classes
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices
 from segblocks.metrics.overlaps import box_iou, iou
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import HintTask
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import ObjectInfo, VideoSample
 
 Similarity = Literal["mask", "box"]
 _KEPT = ("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA")

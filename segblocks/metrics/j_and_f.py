@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.boundary import boundary_f
 from segblocks.results import Track, VideoSegmentation
 from segblocks.tasks import RefVOS
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 
 Judged = Literal["between", "after", "all"]
 _BINS = 4

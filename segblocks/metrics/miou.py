@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import Truth, VideoSample
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices, predicted_classes
 from segblocks.metrics.confusion import class_ious, joint_counts, sum_sparse, to_sparse
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import Truth, VideoSample
 
 
 class MeanIoU(VideoMetric):

@@ -33,7 +33,8 @@ def intersections(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.int6
 
 def areas(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the pixels of each mask, (N,)."""
-    return np.count_nonzero(masks, axis=(1, 2))
+    # One mask at a time: counting along axes is many times slower.
+    return np.array([np.count_nonzero(mask) for mask in masks], dtype=np.int64)
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import VideoSample
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.segments import VOID, SegmentPair, Segments
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 _GROUPS = {"": (True, False), "_Th": (True,), "_St": (False,)}
 

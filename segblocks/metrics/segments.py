@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import Truth, VideoSample
 from segblocks.metrics.classes import class_indices, vocabulary_of
 from segblocks.metrics.confusion import joint_counts
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import Truth, VideoSample
 
 VOID = 0
 

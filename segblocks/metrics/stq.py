@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import VideoSample
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import vocabulary_of
 from segblocks.metrics.confusion import class_ious, sum_sparse, to_sparse
 from segblocks.metrics.segments import VOID, SegmentPair, Segments
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 
 class STQ(VideoMetric):

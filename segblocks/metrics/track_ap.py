@@ -6,18 +6,20 @@ import contextlib
 import copy
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segblocks._optional import require
-from segblocks.data.sample import VideoSample
 from segblocks.metrics.base import Record, VideoMetric
 from segblocks.metrics.classes import class_indices
 from segblocks.metrics.overlaps import areas, intersections
 from segblocks.ops.rle import decode
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 Ranges = Mapping[str, tuple[float, float]]
 

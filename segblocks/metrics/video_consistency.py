@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segblocks.data.sample import VideoSample
 from segblocks.metrics.base import Record, VideoMetric
 from segblocks.metrics.classes import predicted_classes
 from segblocks.metrics.miou import labelled
 from segblocks.results import VideoSegmentation
+
+if TYPE_CHECKING:
+    from segblocks.data.sample import VideoSample
 
 
 class VideoConsistency(VideoMetric):
