@@ -131,15 +131,23 @@ class HintTask(Task):
         field = _FIELD_OF_KIND[next(iter(inside.values())).kind]
         return replace(cast(Any, self), **{field: values, "ids": ids})
 
-    def validate(self, height: int, width: int) -> None:
+    def validate(self, height: int, width: int, *, padded: tuple[int, int] | None = None) -> None:
         """Check the hints against the size of the frames.
+
+        Args:
+            height: of the frames.
+            width: of the frames.
+            padded: (height, width) of the frames with a model's padding; masks may have this size
+                as well, since predicted ones reach into the padding.
 
         Raises:
             ValueError: a mask of another size or without a pixel, a coordinate that is not
                 finite, a point outside the frame, or a box that is empty or reaches outside.
         """
         for frame, hints in self.hints.items():
-            check_hints(type(self).__name__, frame, hints, height, width)
+            fits_padded = hints.kind == "mask" and hints.values.shape[1:] == padded
+            size = padded if fits_padded and padded is not None else (height, width)
+            check_hints(type(self).__name__, frame, hints, *size)
 
     def _store(self, kind: HintKind, arrays: HintArrays) -> None:
         parsed = parse_hints(type(self).__name__, kind, arrays, self.ids)

@@ -102,7 +102,8 @@ class OracleModel(nn.Module):
         objects: list[Tensor] = []
         for one in task:
             if isinstance(one, HintTask):
-                one.validate(*frames.shape[-2:])
+                padded = (4 * planes.shape[-2], 4 * planes.shape[-1])
+                one.validate(*frames.shape[-2:], padded=padded)
                 for object_id in one.object_ids:
                     number = _squares_under(one, object_id, frames)
                     square = _shows(number) if number else _nothing(1)
@@ -176,9 +177,11 @@ def _squares_under(task: HintTask, object_id: int, frames: Tensor) -> int:
     pixels: list[float] = []
     for t, hints in task.hints.items():
         red = frames[0, t, 0].cpu().numpy()
+        if hints.kind == "mask":
+            red = np.pad(red, [(0, -side % 64) for side in red.shape])
         for i, value in zip(hints.ids, hints.values, strict=True):
             if i == object_id and hints.kind == "mask":
-                pixels += red[value].tolist()
+                pixels += red[: value.shape[0], : value.shape[1]][value].tolist()
             elif i == object_id:
                 x, y = np.floor(value + 0.5).astype(int)
                 pixels.append(float(red[y, x]))

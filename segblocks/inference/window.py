@@ -49,12 +49,10 @@ class FrameWindow:
         missing = self._frames[self._num_extracted :]
         if missing:
             new = self._extract(torch.stack(missing)[None])
-            known = self._features
-            self._features = (
-                {stride: torch.cat((known[stride], new[stride]), dim=1) for stride in new}
-                if known
-                else new
-            )
+            for stride in tuple(self._features):  # one by one, so that parts are freed early
+                known = self._features.pop(stride)
+                new[stride] = torch.cat((known, new[stride]), dim=1)
+            self._features = new
             self._num_extracted = len(self._frames)
         return self._features
 

@@ -175,11 +175,13 @@ class Decoder(nn.Module):
 
         Args:
             queries: (B, Q, C), or (B, Q, T, C) where the steps work a frame at a time.
-            context: from :meth:`context`; predictions are appended to it.
+            context: from :meth:`context`; what an earlier run predicted is dropped from it.
 
         Returns:
             The refined queries and all predictions.
         """
+        context.prediction = None
+        context.predictions = []
         for step in self.steps:
             queries = step(queries, context)
         return DecoderOutput(queries, tuple(context.predictions))

@@ -70,7 +70,7 @@ class GroupMaskEmbedding(nn.Module):
         """Embed each group by its own module.
 
         Raises:
-            ValueError: a group has no module.
+            ValueError: a group has no module, or the groups do not divide the queries.
         """
         strangers = [name for name in groups if name not in self.embeddings]
         if strangers:
@@ -78,6 +78,12 @@ class GroupMaskEmbedding(nn.Module):
                 f"GroupMaskEmbedding: groups must be among {list(self.embeddings)}, got {strangers}"
             )
         ordered = sorted(groups.items(), key=lambda item: item[1].start)
+        ends = [0, *(part.stop for _, part in ordered)]
+        if ends[:-1] != [part.start for _, part in ordered] or ends[-1] != queries.shape[1]:
+            raise ValueError(
+                f"GroupMaskEmbedding: groups must divide the {queries.shape[1]} queries without "
+                f"gap or overlap, got {dict(groups)}"
+            )
         return torch.cat([self.embeddings[name](queries[:, part]) for name, part in ordered], 1)
 
 

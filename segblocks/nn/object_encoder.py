@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from segblocks.nn.attention import MultiheadAttention
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.point_lists import (
     PointLists,
-    cell_counts,
-    chunk_counts,
+    chunk_lists,
     concatenate_lists,
-    lists_from_counts,
+    grid_lists,
     subsample,
 )
 from segblocks.nn.position import sine_position_2d
@@ -28,14 +27,13 @@ class EncodedObjects(NamedTuple):
 
     Args:
         background: (G, C), one query a cell of the background grid, row-major.
-        objects: (Q, C), the queries of mask objects, then one a point object.
-        slices: the queries of each object within ``objects``, mask objects first.
+        objects: (Q, C), the queries of mask objects, ``queries_per_object`` each, then one a
+            point.
         initial: (G + Q, C), background and objects before they were refined.
     """
 
     background: Tensor
     objects: Tensor
-    slices: tuple[slice, ...]
     initial: Tensor
 
 
@@ -69,7 +67,7 @@ class ObjectEncoder(nn.Module):
     """Encode hinted objects, and the background around them, as queries.
 
     TarViS section 3.3. The mask of an object over all its reference frames is divided into chunks
-    (:func:`~segblocks.nn.point_lists.chunk_counts`); each becomes a query, which starts as the
+    (:func:`~segblocks.nn.point_lists.chunk_lists`); each becomes a query, which starts as the
     mean of the stride-4 features under its chunk. The background is divided by a grid, minus the
     objects. A point becomes one query, from the features of all levels at that point. All queries
     then attend to each other and to their own points, several times.
@@ -157,78 +155,70 @@ class ObjectEncoder(nn.Module):
             raise ValueError("ObjectEncoder: masks or points must be given, got neither")
         if points is not None and point_frames is None:
             raise ValueError("ObjectEncoder: points need point_frames, got None")
-        lists, chunks = self._mask_lists(features, masks, queries_per_object)
+        lists = self._mask_lists(features, masks, queries_per_object)
         if max_points is not None:
             lists = subsample(lists, max_points, generator)
-        cells, codes = self._cells(features)
+        cells = rearrange(features[self.strides[-1]].detach(), "r c h w -> (r h w) c")
         queries = _weighted_mean(cells, lists)
         lists = _attend_nothing_as_zero(lists, len(cells))
-        zero = cells.new_zeros(1, cells.shape[1])
-        values, keys = [cells, zero], [codes, zero]
+        values = [cells, cells.new_zeros(1, cells.shape[1])]
         num_points = 0
         if points is not None and point_frames is not None:
-            at_points, tokens, where = self._read_points(features, points, point_frames)
+            at_points, tokens = self._read_points(features, points, point_frames)
             num_points = len(points)
             lists = concatenate_lists([lists, _own_tokens(tokens, len(cells) + 1)])
             queries = torch.cat((queries, at_points))
             values.append(tokens.flatten(0, 1))
-            keys.append(codes[where].repeat_interleave(len(self.strides), dim=0))
-        refined = self._refine(queries, torch.cat(values), torch.cat(keys), lists, num_points)
+        tokens = torch.cat(values)
+        keys = self._place(tokens, features[self.strides[-1]], points)
+        refined = self._refine(queries, tokens, keys, lists, num_points)
         num_background = self.grid[0] * self.grid[1]
-        return EncodedObjects(
-            refined[:num_background],
-            refined[num_background:],
-            _slices(chunks, queries_per_object, num_points),
-            queries,
-        )
+        return EncodedObjects(refined[:num_background], refined[num_background:], queries)
 
     def _mask_lists(
         self, features: Mapping[int, Tensor], masks: Tensor | None, queries_per_object: int
-    ) -> tuple[PointLists, int]:
-        finest = features[self.strides[-1]]
+    ) -> PointLists:
         stride = self.strides[-1]
-        frames, (rows, columns) = finest.shape[0], finest.shape[-2:]
+        frames, _, rows, columns = features[stride].shape
         size = (frames, rows * stride, columns * stride)
         if masks is None:
-            masks = torch.zeros((0, *size), dtype=torch.bool, device=finest.device)
-        background = ~masks.any(dim=0) if len(masks) else masks.new_ones(size)
-        counts = [cell_counts(_grid_masks(background, self.grid), stride)]
-        if len(masks):
-            counts.append(chunk_counts(masks, stride, queries_per_object))
-        return lists_from_counts(torch.cat(counts)), len(masks)
+            masks = torch.zeros((0, *size), dtype=torch.bool, device=features[stride].device)
+        background = grid_lists(~masks.any(dim=0), stride, self.grid)
+        objects = [chunk_lists(mask, stride, queries_per_object) for mask in masks]
+        return concatenate_lists([background, *objects])
 
-    def _cells(self, features: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Features and position codes of the stride-4 cells, (R * h * w, C) each."""
-        finest = features[self.strides[-1]].detach()
+    def _place(self, values: Tensor, finest: Tensor, points: Tensor | None) -> Tensor:
+        """Add to each key its position: that of its cell, or of the point that it belongs to."""
         frames, channels, height, width = finest.shape
-        code = sine_position_2d(height, width, channels, normalize=False, device=finest.device).to(
-            finest.dtype
-        )
-        return (
-            rearrange(finest, "r c h w -> (r h w) c"),
-            repeat(code, "h w c -> (r h w) c", r=frames),
-        )
+        dtype = torch.promote_types(finest.dtype, torch.float32)
+        code = sine_position_2d(
+            height, width, channels, normalize=False, device=finest.device, dtype=dtype
+        ).to(finest.dtype)
+        num_cells = frames * height * width
+        cells = values[:num_cells].unflatten(0, (frames, height, width)) + code
+        parts = [cells.flatten(0, 2), values[num_cells : num_cells + 1]]
+        if points is not None:
+            x, y = _pixel_at_stride(points, self.strides[-1], finest)
+            at_points = code[y, x].repeat_interleave(len(self.strides), dim=0)
+            parts.append(values[num_cells + 1 :] + at_points)
+        return torch.cat(parts)
 
     def _read_points(
         self, features: Mapping[int, Tensor], points: Tensor, frames: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Initial queries (P, C), key tokens (P, L, C) and stride-4 cells (P,) of the points."""
+    ) -> tuple[Tensor, Tensor]:
+        """Initial queries (P, C) and key tokens (P, L, C) of the points."""
         at_levels = []
         for stride in self.strides:
-            level = features[stride]
-            x, y = _pixel_at_stride(points, stride, level)
-            at_levels.append(level[frames, :, y, x])
+            x, y = _pixel_at_stride(points, stride, features[stride])
+            at_levels.append(features[stride][frames, :, y, x])
         tokens = [
             self.point_tokens[str(stride)](feature)
             for stride, feature in zip(self.strides, at_levels, strict=True)
         ]
-        finest = features[self.strides[-1]]
-        x, y = _pixel_at_stride(points, self.strides[-1], finest)
-        where = (frames * finest.shape[-2] + y) * finest.shape[-1] + x
-        return self.point_query(torch.cat(at_levels, dim=-1)), torch.stack(tokens, dim=1), where
+        return self.point_query(torch.cat(at_levels, dim=-1)), torch.stack(tokens, dim=1)
 
     def _refine(
-        self, queries: Tensor, values: Tensor, codes: Tensor, lists: PointLists, num_points: int
+        self, queries: Tensor, values: Tensor, keys: Tensor, lists: PointLists, num_points: int
     ) -> Tensor:
         num_background = self.grid[0] * self.grid[1]
         num_chunks = len(queries) - num_background - num_points
@@ -239,20 +229,9 @@ class ObjectEncoder(nn.Module):
                 self.point_type.expand(num_points, -1),
             )
         )
-        keys = values + codes
         for layer in self.layers:
             queries = layer(queries, types, keys, values, lists)
         return queries
-
-
-def _grid_masks(free: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Cut ``free`` (T, H, W) into one mask a grid cell, (rows * columns, T, H, W)."""
-    _, height, width = free.shape
-    row = torch.arange(height, device=free.device) * grid[0] // height
-    column = torch.arange(width, device=free.device) * grid[1] // width
-    cell = row[:, None] * grid[1] + column
-    numbers = torch.arange(grid[0] * grid[1], device=free.device)
-    return (cell == numbers[:, None, None])[:, None] & free
 
 
 def _weighted_mean(cells: Tensor, lists: PointLists) -> Tensor:
@@ -294,12 +273,3 @@ def _own_tokens(tokens: Tensor, start: int) -> PointLists:
 def _pixel_at_stride(points: Tensor, stride: int, level: Tensor) -> tuple[Tensor, Tensor]:
     cell = ((points + 0.5) / stride).floor().long()
     return cell[:, 0].clamp(0, level.shape[-1] - 1), cell[:, 1].clamp(0, level.shape[-2] - 1)
-
-
-def _slices(num_masks: int, queries_per_object: int, num_points: int) -> tuple[slice, ...]:
-    sizes = [queries_per_object] * num_masks + [1] * num_points
-    slices, start = [], 0
-    for size in sizes:
-        slices.append(slice(start, start + size))
-        start += size
-    return tuple(slices)

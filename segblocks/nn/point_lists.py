@@ -1,4 +1,4 @@
-"""Point lists: which feature cells a mask covers, and how often."""
+"""Point lists: which feature cells a region covers, and with how many pixels."""
 
 from __future__ import annotations
 
@@ -31,22 +31,6 @@ class PointLists(NamedTuple):
         )
 
 
-def lists_from_counts(counts: Tensor) -> PointLists:
-    """Turn a dense table of counts into lists.
-
-    Args:
-        counts: (R, N) integers, pixels of row r in cell n.
-
-    Example:
-        >>> lists_from_counts(torch.tensor([[0, 2, 1], [3, 0, 0]])).indices
-        tensor([1, 2, 0])
-    """
-    rows, indices = counts.nonzero(as_tuple=True)
-    lengths = (counts > 0).sum(dim=1)
-    offsets = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
-    return PointLists(indices, offsets, counts[rows, indices])
-
-
 def concatenate_lists(parts: list[PointLists]) -> PointLists:
     """Join lists row-wise: the rows of the first, then those of the second, and so on."""
     starts, total = [], 0
@@ -61,62 +45,89 @@ def concatenate_lists(parts: list[PointLists]) -> PointLists:
     )
 
 
-def cell_counts(masks: Tensor, stride: int) -> Tensor:
-    """Count the pixels of masks in the cells of a coarser grid.
+def grid_lists(free: Tensor, stride: int, grid: tuple[int, int]) -> PointLists:
+    """Divide a region by a grid, and list the feature cells of each part.
 
     Args:
-        masks: (R, T, H, W) bool, H and W multiples of ``stride``.
-        stride: pixels along the side of a cell.
+        free: (T, H, W) bool, H and W multiples of ``stride``; the region.
+        stride: pixels along the side of a feature cell.
+        grid: rows and columns that the frame is divided into; the parts of a grid cell on all
+            frames make one row.
 
     Returns:
-        (R, T * H / stride * W / stride) int64.
+        Lists of ``grid[0] * grid[1]`` rows, row-major.
 
     Example:
-        >>> cell_counts(torch.ones(1, 1, 4, 8, dtype=torch.bool), 4)
-        tensor([[16, 16]])
+        >>> lists = grid_lists(torch.ones(1, 8, 8, dtype=torch.bool), 4, (2, 1))
+        >>> lists.indices.tolist(), lists.counts.tolist()
+        ([0, 1, 2, 3], [16, 16, 16, 16])
     """
-    pixels = "r t (h a) (w b) -> r (t h w) (a b)"
-    return rearrange(masks, pixels, a=stride, b=stride).sum(dim=-1)
+    _, height, width = free.shape
+    parts = []
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            part = torch.zeros_like(free)
+            ys = slice(row * height // grid[0], (row + 1) * height // grid[0])
+            xs = slice(column * width // grid[1], (column + 1) * width // grid[1])
+            part[:, ys, xs] = free[:, ys, xs]
+            pixels = "t (h a) (w b) -> (t h w) (a b)"
+            counts = rearrange(part, pixels, a=stride, b=stride).sum(dim=-1)
+            cells = counts.nonzero()[:, 0]
+            parts.append(_one_list(cells, counts[cells]))
+    return concatenate_lists(parts)
 
 
-def chunk_counts(masks: Tensor, stride: int, num_chunks: int) -> Tensor:
-    """Divide each mask into chunks of equal size, and count their pixels in cells.
+def chunk_lists(mask: Tensor, stride: int, num_chunks: int) -> PointLists:
+    """Divide a mask into chunks of equal size, and list the feature cells of each.
 
-    The pixels of a mask, in the order (t, y, x), are cut into ``num_chunks`` runs of equal
+    The pixels of the mask, in the order (t, y, x), are cut into ``num_chunks`` runs of equal
     length, of which the first take the remainder (official TarViS code; the paper says "spatially
     dividing"). A mask with fewer pixels than chunks is repeated until there are enough.
 
     Args:
-        masks: (O, T, H, W) bool, none of them empty, H and W multiples of ``stride``.
-        stride: pixels along the side of a cell.
-        num_chunks: q, queries an object.
+        mask: (T, H, W) bool with at least one pixel, H and W multiples of ``stride``.
+        stride: pixels along the side of a feature cell.
+        num_chunks: queries of the object.
 
     Returns:
-        (O * q, cells) int64, object-major.
+        Lists of ``num_chunks`` rows.
 
     Example:
         >>> row = torch.tensor([1, 1, 1, 0, 1, 0, 0, 0], dtype=torch.bool)
-        >>> chunk_counts(row.view(1, 1, 1, 8).expand(1, 1, 4, 8), 4, 2).tolist()
-        [[6, 2], [6, 2]]
+        >>> lists = chunk_lists(row.expand(1, 4, 8), 4, 2)
+        >>> lists.indices.tolist(), lists.counts.tolist(), lists.offsets.tolist()
+        ([0, 1, 0, 1], [6, 2, 6, 2], [0, 2, 4])
     """
-    return torch.cat([_chunk_counts_of_one(mask, stride, num_chunks) for mask in masks])
-
-
-def _chunk_counts_of_one(mask: Tensor, stride: int, num_chunks: int) -> Tensor:
     _, height, width = mask.shape
     t, y, x = mask.nonzero(as_tuple=True)
     num_cells = mask.numel() // stride**2
     cell = (t * (height // stride) + y // stride) * (width // stride) + x // stride
     if len(cell) < num_chunks:
         cell = cell.repeat(-(-num_chunks // len(cell)))
-    size, remainder = divmod(len(cell), num_chunks)
-    rank = torch.arange(len(cell), device=mask.device)
+    chunk = _equal_runs(len(cell), num_chunks, mask.device)
+    found, counts = torch.unique(chunk * num_cells + cell, return_counts=True)
+    lengths = torch.bincount(found // num_cells, minlength=num_chunks)
+    return PointLists(found % num_cells, _offsets(lengths), counts)
+
+
+def _equal_runs(length: int, num_runs: int, device: torch.device) -> Tensor:
+    """The run that each of ``length`` positions belongs to; the first runs take the remainder."""
+    size, remainder = divmod(length, num_runs)
+    position = torch.arange(length, device=device)
     in_longer = remainder * (size + 1)
-    chunk = torch.where(
-        rank < in_longer, rank // (size + 1), remainder + (rank - in_longer) // max(size, 1)
+    return torch.where(
+        position < in_longer,
+        position // (size + 1),
+        remainder + (position - in_longer) // max(size, 1),
     )
-    flat = torch.bincount(chunk * num_cells + cell, minlength=num_chunks * num_cells)
-    return flat.view(num_chunks, num_cells)
+
+
+def _one_list(indices: Tensor, counts: Tensor) -> PointLists:
+    return PointLists(indices, _offsets(indices.new_tensor([len(indices)])), counts)
+
+
+def _offsets(lengths: Tensor) -> Tensor:
+    return torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
 
 
 def subsample(lists: PointLists, limit: int, generator: torch.Generator | None) -> PointLists:
@@ -144,5 +155,4 @@ def subsample(lists: PointLists, limit: int, generator: torch.Generator | None) 
         kept[here] = torch.bincount(pixels[drawn] - here.start, minlength=here.stop - here.start)
     used = kept > 0
     lengths = torch.zeros_like(totals).index_add_(0, rows, used.long())
-    offsets = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
-    return PointLists(lists.indices[used], offsets, kept[used])
+    return PointLists(lists.indices[used], _offsets(lengths), kept[used])

@@ -43,8 +43,8 @@ class ObjectTracker:
     Args:
         tasks: index -> task.
         size: (H, W) of the video.
-        model_size: (h, w) of the frames as the model gets them, before padding. Masks shown to it
-            are cut to this size; the official code lets predicted ones reach into the padding.
+        model_size: (h, w) of the frames as the model gets them, before padding. Predicted masks
+            that are shown to it again reach into the padding, as in the official code.
         official_compat: as the official TarViS code, prefer the later clip on shared frames where
             it shows the object at all, and the earlier one before the last clip, instead of
             averaging their logits.
@@ -72,6 +72,7 @@ class ObjectTracker:
                 self.objects[len(self.objects) + 1] = known
         self._ids = {(known.task, known.user_id): i for i, known in self.objects.items()}
         self._window = LogitRows.none(0)
+        self._asked: tuple[int, ...] | None = None
 
     @property
     def first_frame(self) -> int:
@@ -82,8 +83,8 @@ class ObjectTracker:
         """Say what the model has to be shown for the next clip.
 
         On the frames shared with the clip before, these are the masks found there, which may
-        overlap each other; a given mask replaces them on its own frame. A given point stands for
-        an object only while there is no mask of it.
+        overlap each other; a given mask replaces them on its own frame. A given point is shown
+        too, unless the clip before has turned it into a mask already.
 
         Args:
             start: index in the video of the clip's first frame.
@@ -95,13 +96,18 @@ class ObjectTracker:
         masks = self._known_masks()
         for frame, given in self._given("mask", start, num_frames).items():
             here = masks.setdefault(frame, {})
-            here |= {i: resize_mask(np.any(values, axis=0), self.model_size) for i, values in given}
+            padded = next(iter(here.values())).shape if here else self.model_size
+            for i, values in given:
+                here[i] = _pad(resize_mask(np.any(values, axis=0), self.model_size), padded)
         shown = {object_id for by_id in masks.values() for object_id in by_id}
         points: dict[int, list[tuple[int, NDArray[np.float64]]]] = {}
         for frame, given in self._given("point", start, num_frames).items():
-            alone = [(i, point) for i, values in given if i not in shown for point in values]
-            if alone:
-                points[frame] = alone
+            is_new = frame >= self._window.num_frames
+            fresh = [
+                (i, point) for i, values in given if is_new or i not in shown for point in values
+            ]
+            if fresh:
+                points[frame] = fresh
         tasks: list[HintTask] = []
         if masks:
             stacks = {frame: np.stack(list(by_id.values())) for frame, by_id in masks.items()}
@@ -112,7 +118,28 @@ class ObjectTracker:
                 for frame, given in points.items()
             }
             tasks.append(PET(stacks, {f: [i for i, _ in given] for f, given in points.items()}))
+        self._asked = tuple(object_id for task in tasks for object_id in task.object_ids)
         return tasks
+
+    def asked(self, num_objects: int) -> tuple[int, ...]:
+        """Say which objects the model's next output is about, in its order.
+
+        They are those of ``clip_tasks``; without it the model has been given the user's own tasks,
+        and they are all. An object comes twice where a mask and a point of it were shown.
+
+        Args:
+            num_objects: of the output.
+
+        Raises:
+            ValueError: the output has another number of objects.
+        """
+        ids = tuple(self.objects) if self._asked is None else self._asked
+        if len(ids) != num_objects:
+            raise ValueError(
+                f"the output must be about the {len(ids)} hinted objects that were asked for, "
+                f"got {num_objects}"
+            )
+        return ids
 
     def update(
         self,
@@ -135,6 +162,7 @@ class ObjectTracker:
         Returns:
             The logits of the objects over these frames.
         """
+        self._asked = None
         clip = LogitRows.none(num_frames)
         if logits:
             clip = LogitRows.of_clip(tuple(logits), torch.stack(tuple(logits.values())))
@@ -170,11 +198,12 @@ class ObjectTracker:
         return masks
 
     def _known_masks(self) -> dict[int, dict[int, NDArray[np.bool_]]]:
-        """Shared frame -> id -> mask of each object that the last clip shows there."""
+        """Shared frame -> id -> padded mask of each object that the last clip shows there."""
         known: dict[int, dict[int, NDArray[np.bool_]]] = {}
         for t in range(self._window.num_frames):
             ids, logits = self._window.frame(t)
-            masks = full_size_masks(logits, self.model_size, self.model_size)
+            padded = (4 * logits.shape[-2], 4 * logits.shape[-1])
+            masks = full_size_masks(logits, padded, padded)
             shown = {i: mask for i, mask in zip(ids, masks, strict=True) if mask.any()}
             if shown:
                 known[t] = shown
@@ -221,6 +250,11 @@ class ObjectTracker:
                     wins = (winner == n) & (logits[row] > 0)
                     shown[rows.ids[row]] = wins.flatten(1).any(dim=1).cpu()
         return shown
+
+
+def _pad(mask: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    extra = [(0, after - before) for before, after in zip(mask.shape, size, strict=True)]
+    return np.pad(mask, extra)
 
 
 def _where(rows: LogitRows, by_id: Mapping[int, Tensor]) -> Tensor:

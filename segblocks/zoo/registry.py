@@ -77,6 +77,20 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_MODELS, pattern))
 
 
+def models_for(task: str) -> list[str]:
+    """List the models that can do a task.
+
+    Args:
+        task: Its name, such as "vos".
+
+    Returns:
+        Names, sorted.
+    """
+    return sorted(
+        name for name, entry in _MODELS.items() if task in getattr(entry.model_class, "tasks", ())
+    )
+
+
 def get_entry(name: str) -> ModelEntry:
     """Look up a model.
 

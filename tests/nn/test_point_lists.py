@@ -5,12 +5,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks.nn.point_lists import (
-    cell_counts,
-    chunk_counts,
+    PointLists,
+    chunk_lists,
     concatenate_lists,
-    lists_from_counts,
+    grid_lists,
     subsample,
 )
+
+
+def table(lists: PointLists, num_cells: int) -> torch.Tensor:
+    """The counts of all cells, (rows, cells)."""
+    dense = torch.zeros(len(lists.offsets) - 1, num_cells, dtype=torch.long)
+    dense[lists.rows, lists.indices] = lists.counts
+    assert len(lists.indices) == int((dense > 0).sum())
+    return dense
+
+
+def random_lists(rows: int, cells: int) -> PointLists:
+    counts = torch.randint(0, 4, (rows, cells))
+    row, index = counts.nonzero(as_tuple=True)
+    lengths = (counts > 0).sum(1)
+    return PointLists(
+        index, torch.cat((lengths.new_zeros(1), lengths.cumsum(0))), counts[row, index]
+    )
 
 
 def chunks_by_hand(mask: np.ndarray, stride: int, num_chunks: int) -> np.ndarray:
@@ -33,34 +50,37 @@ def test_chunks_are_equal_runs_of_the_raster(
 ) -> None:
     mask = np.random.default_rng(seed).random((frames, 8, 12)) < density
     mask[0, 0, 0] = True
-    got = chunk_counts(torch.from_numpy(mask)[None], 4, num_chunks)
+    got = table(chunk_lists(torch.from_numpy(mask), 4, num_chunks), mask.size // 16)
     np.testing.assert_array_equal(got.numpy(), chunks_by_hand(mask, 4, num_chunks))
 
 
-def test_counts_of_cells() -> None:
-    masks = torch.rand(3, 2, 8, 12) < 0.5
-    want = masks.view(3, 2, 2, 4, 3, 4).sum((3, 5)).flatten(1)
-    assert torch.equal(cell_counts(masks, 4), want)
+@pytest.mark.parametrize("grid", [(4, 4), (1, 1), (3, 2)])
+def test_a_grid_divides_what_is_free(grid: tuple[int, int]) -> None:
+    free = torch.rand(2, 20, 28) < 0.7
+    free[:, :7] = False
+    got = table(grid_lists(free, 4, grid), 2 * 5 * 7)
+    want = torch.zeros_like(got)
+    for t, y, x in free.nonzero().tolist():
+        # boundaries of grid cells lie where floor(k * size / parts) says
+        row = max(k for k in range(grid[0]) if k * 20 // grid[0] <= y)
+        column = max(k for k in range(grid[1]) if k * 28 // grid[1] <= x)
+        part = row * grid[1] + column
+        want[part, (t * 5 + y // 4) * 7 + x // 4] += 1
+    assert torch.equal(got, want)
 
 
-def test_lists_hold_the_table() -> None:
-    table = torch.randint(0, 3, (4, 9))
-    table[2] = 0
-    lists = concatenate_lists([lists_from_counts(table[:3]), lists_from_counts(table[3:])])
-    back = torch.zeros_like(table)
-    back[lists.rows, lists.indices] = lists.counts
-    assert torch.equal(back, table)
-    assert len(lists.indices) == int((table > 0).sum())
+def test_lists_are_joined_row_by_row() -> None:
+    a, b = random_lists(3, 9), random_lists(2, 9)
+    joined = table(concatenate_lists([a, b]), 9)
+    assert torch.equal(joined, torch.cat((table(a, 9), table(b, 9))))
 
 
 @pytest.mark.parametrize("limit", [1, 5, 1000])
 def test_a_subsample_keeps_the_limit_and_nothing_else(limit: int) -> None:
-    lists = lists_from_counts(torch.randint(0, 4, (3, 20)))
-    before = torch.zeros(3, 20, dtype=torch.long)
-    before[lists.rows, lists.indices] = lists.counts
+    lists = random_lists(3, 20)
+    before = table(lists, 20)
     kept = subsample(lists, limit, torch.Generator().manual_seed(0))
-    after = torch.zeros(3, 20, dtype=torch.long)
-    after[kept.rows, kept.indices] = kept.counts
+    after = table(kept, 20)
     assert torch.equal(after.sum(1), before.sum(1).clamp(max=limit))
     assert (after <= before).all()
     again = subsample(lists, limit, torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,11 @@ def run(policy: TarViSPolicy, outputs: Sequence[ClipOutput]) -> tuple[list[Frame
     frames = [
         frame
         for n, clip in enumerate(outputs)
-        for (frame,) in policy.merge(clip, state, last=n == len(outputs) - 1)
+        for (frame,) in policy.merge(
+            replace(clip, frame_indices=(state.next_start, state.next_start + 1)),
+            state,
+            last=n == len(outputs) - 1,
+        )
     ]
     return frames, policy.summary(state)[0]
 
@@ -161,13 +166,21 @@ def test_vis_takes_the_ten_best_and_keeps_only_what_is_seen() -> None:
 
 
 def test_outputs_that_do_not_belong_are_refused() -> None:
-    policy = TarViSPolicy(VIS(["cat", "dog"]))
+    policy = TarViSPolicy(VIS(["cat", "dog"]), clip_length=2)
     state = policy.start(SIZE, SIZE)
     other = output(scores([0.5, 0.5]), everywhere(1.0), everywhere(1.0))
     with pytest.raises(ValueError, match="2 classes of classes and no-object, got"):
         policy.merge(other, state)
     with pytest.raises(ValueError, match="got None"):
         policy.merge(output(None, everywhere(1.0), everywhere(1.0)), state)
+    good = output(scores([0.5, 0.3, 0.2]), everywhere(1.0), everywhere(1.0, 1.0))
+    for frames in ((1, 2), (0,)):
+        with pytest.raises(
+            ValueError, match=r"begins at frame 0 .* more than 1 frames; got frames"
+        ):
+            policy.merge(replace(good, frame_indices=frames), state)
+    assert (state.next_start, state.finished) == (0, 0)
+    policy.merge(good, state)
 
 
 def test_each_clip_is_asked_for_the_category_task_and_for_hints_of_its_own() -> None:

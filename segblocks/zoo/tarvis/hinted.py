@@ -56,14 +56,14 @@ def gather_hints(
         tasks: with clip-local frames.
         num_frames: T of the clip.
         size: (height, width) of the clip's frames.
-        padded: the same after padding.
+        padded: the same after padding; masks may have either size.
         device: of the tensors.
 
     Raises:
         ValueError: a hint does not fit the frames, or lies beyond the clip's end.
     """
     for task in tasks:
-        task.validate(*size)
+        task.validate(*size, padded=padded)
         late = [frame for frame in task.hints if not 0 <= frame < num_frames]
         if late:
             raise ValueError(
@@ -91,7 +91,7 @@ def gather_hints(
         ids=tuple(object_id for _, object_id in keys),
         frames=frames,
         masks=torch.stack(tuple(masks.values())).to(device) if masks else None,
-        points=torch.stack([value for _, value in flat]).to(device) if flat else None,
+        points=torch.stack([value for _, value in flat]).float().to(device) if flat else None,
         point_frames=torch.tensor([r for r, _ in flat], device=device) if flat else None,
         order=tuple(places[key] for key in keys),
         points_per_object=tuple(len(hinted) for hinted in points.values()),

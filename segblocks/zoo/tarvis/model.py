@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,9 +28,10 @@ from segblocks.nn import (
 )
 from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
 from segblocks.zoo.hub import PretrainedModel
+from segblocks.zoo.registry import models_for
 from segblocks.zoo.tarvis.config import TarViSConfig
 from segblocks.zoo.tarvis.hinted import HintedObjects, gather_hints
-from segblocks.zoo.tarvis.policy import TarViSPolicy
+from segblocks.zoo.tarvis.policy import TarViSPolicy, TarViSState
 from segblocks.zoo.tarvis.queries import GROUPS, TarViSQueries
 
 STRIDES = (32, 16, 8)
@@ -79,7 +81,7 @@ class TarViS(PretrainedModel):
             num_heads=config.num_heads,
             num_points=config.num_points,
             hidden_dim=config.neck_hidden_dim,
-            cells={s: c for s, c in zip(STRIDES, config.cells, strict=False) if c is not None},
+            cells=_cells(config),
         )
         self.queries = TarViSQueries(
             config.embed_dim,
@@ -97,7 +99,7 @@ class TarViS(PretrainedModel):
         self.decoder = Decoder(_decoder_steps(config), config.embed_dim, strides=STRIDES)
 
     def extract(self, frames: Tensor) -> dict[int, Tensor]:
-        """Normalise, pad and run the backbone, a frame at a time as far as results go.
+        """Normalise, pad and run the backbone, which sees each frame by itself.
 
         Args:
             frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float.
@@ -108,10 +110,7 @@ class TarViS(PretrainedModel):
         Raises:
             ValueError: another shape.
         """
-        if frames.dim() != 5 or frames.shape[2] != 3:
-            raise ValueError(
-                f"TarViS: frames must have shape (B, T, 3, H, W), got {tuple(frames.shape)}"
-            )
+        self._check_frames(frames)
         multiple = self.config.size_multiple
         padding = (0, -frames.shape[-1] % multiple, 0, -frames.shape[-2] % multiple)
         padded = F.pad(frames.float(), padding, value=self.config.padding_value)
@@ -124,7 +123,7 @@ class TarViS(PretrainedModel):
         task: Task | Sequence[Task],
         *,
         frame_indices: Sequence[int] | None = None,
-        state: Any = None,
+        state: TarViSState | None = None,
         features: Mapping[int, Tensor] | None = None,
     ) -> ClipOutput:
         """Segment one clip.
@@ -133,10 +132,11 @@ class TarViS(PretrainedModel):
             frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float. B is 1 where a task
                 has hints.
             task: VIS, VPS, VOS or PET, or several of them, at most one of VIS and VPS; hints lie
-                on frames of the clip.
-            frame_indices: of the frames in their video; None continues ``state``, or counts
-                from 0.
-            state: of the video, handed on in the output; None begins a video.
+                on frames of the clip. Masks have the size of the frames, or of the frames padded
+                to multiples of ``config.size_multiple``: predicted ones reach into the padding.
+            frame_indices: of the frames in their video; None goes on where the last merge left
+                ``state``, or counts from 0.
+            state: of the video, handed on in the output; None begins a video with this clip.
             features: what :meth:`extract` returned for these frames, when it is at hand.
 
         Returns:
@@ -144,27 +144,28 @@ class TarViS(PretrainedModel):
             ``object_background`` and ``object`` for VOS and PET, in this order.
 
         Raises:
-            ValueError: a task this model cannot do, hints that do not fit, an unknown vocabulary.
+            ValueError: a task this model cannot do, hints that do not fit, an unknown vocabulary,
+                or features or indices of other frames.
         """
         tasks = self._check_tasks(as_tasks(task))
+        self._check_frames(frames)
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         pyramid = self.extract(frames) if features is None else features
+        self._check_features(pyramid, frames)
         levels = self.neck(pyramid)
         context = self.decoder.context(levels)
         hinted = self._hinted([t for t in tasks if isinstance(t, HintTask)], levels, size)
         queries, slices = self._queries(tasks, levels, hinted)
         predictions = self.decoder(queries, context).predictions
-        if frame_indices is None:
-            start = 0 if state is None else state.next_start
-            frame_indices = range(start, start + frames.shape[1])
+        indices = _frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
-            state = self.video_policy(task).start(size, size)
+            state = self._begin(tasks, size, indices[0])
         return ClipOutput(
             predictions,
             levels[MASK_STRIDE],
             queries.groups,
             model_size=size,
-            frame_indices=tuple(int(i) for i in frame_indices),
+            frame_indices=indices,
             object_slices=slices,
             object_ids=hinted.ids if hinted else (),
             state=state,
@@ -179,11 +180,42 @@ class TarViS(PretrainedModel):
         """
         return TarViSPolicy(self._check_tasks(as_tasks(task)), **settings)
 
+    def _begin(self, tasks: tuple[Task, ...], size: tuple[int, int], start: int) -> TarViSState:
+        """The state of a video whose frame ``start`` is the first of a clip with these tasks."""
+        in_video = [t.window(-start, sys.maxsize) if isinstance(t, HintTask) else t for t in tasks]
+        state = self.video_policy([task for task in in_video if task is not None]).start(size, size)
+        state.next_start = state.finished = start
+        return state
+
+    def _check_frames(self, frames: Tensor) -> None:
+        if frames.dim() != 5 or frames.shape[2] != 3:
+            raise ValueError(
+                f"TarViS: frames must have shape (B, T, 3, H, W), got {tuple(frames.shape)}"
+            )
+
+    def _check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
+        multiple = self.config.size_multiple
+        height, width = (-(-side // multiple) * multiple for side in frames.shape[-2:])
+        for stride in self.backbone.strides:
+            want = (
+                *frames.shape[:2],
+                self.backbone.channels[stride],
+                height // stride,
+                width // stride,
+            )
+            got = tuple(features[stride].shape) if stride in features else None
+            if got != want:
+                raise ValueError(
+                    f"TarViS: features must be of the frames {tuple(frames.shape)}, that is "
+                    f"{want} at stride {stride}, got {got}"
+                )
+
     def _check_tasks(self, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         for task in tasks:
             if task.name not in self.tasks:
                 raise ValueError(
-                    f"TarViS: task must be one of {', '.join(self.tasks)}, got {task.name}"
+                    f"TarViS: task must be one of {', '.join(self.tasks)}, got {task.name}, which "
+                    f"{', '.join(models_for(task.name)) or 'no model here'} can do"
                 )
         return tasks
 
@@ -233,6 +265,27 @@ class TarViS(PretrainedModel):
             ]
         )
         return queries, slices
+
+
+def _frame_indices(
+    given: Sequence[int] | None, num_frames: int, state: TarViSState | None
+) -> tuple[int, ...]:
+    if given is None:
+        start = 0 if state is None else state.next_start
+        return tuple(range(start, start + num_frames))
+    if len(given) != num_frames:
+        raise ValueError(f"TarViS: frame_indices must name {num_frames} frames, got {len(given)}")
+    return tuple(int(i) for i in given)
+
+
+def _cells(config: TarViSConfig) -> dict[int, int]:
+    if len(config.cells) not in (0, len(STRIDES)):
+        raise ValueError(
+            f"TarViS: cells must be one side for each of the strides {STRIDES}, or none at all, "
+            f"got {config.cells}"
+        )
+    sides = zip(STRIDES, config.cells, strict=False)
+    return {stride: side for stride, side in sides if side is not None}
 
 
 def _backbone_options(config: TarViSConfig) -> dict[str, Any]:

@@ -167,10 +167,7 @@ class TarViSPolicy:
         self, output: ClipOutput, state: TarViSState, *, last: bool = False
     ) -> Iterator[tuple[FrameResult, ...]]:
         """Take in a clip, and return the frames that are finished now; one result a task each."""
-        if output.mask_features.shape[0] != 1:
-            raise ValueError(
-                f"TarViSPolicy: output must be of one clip, got {output.mask_features.shape[0]}"
-            )
+        self._check_output(output, state, last=last)
         start, num_frames = state.next_start, len(output.frame_indices)
         done = state.advance(num_frames, self.overlap, last=last)
         instances = semantic = objects = LogitRows.none(len(done))
@@ -188,11 +185,7 @@ class TarViSPolicy:
             queries = classes.long() + output.groups["semantic"].start
             semantic = state.semantic.update(_logits(output, queries), len(done))
         if state.objects is not None:
-            # An object shows where any of its queries does.
-            logits = {
-                object_id: _logits(output, queries).amax(dim=0)
-                for object_id, queries in zip(output.object_ids, output.object_slices, strict=True)
-            }
+            logits = _object_logits(output, state.objects.asked(len(output.object_slices)))
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
         finished = _Finished(start, instances, semantic, objects)
         return (self._frame(state, finished, t) for t in done)
@@ -241,6 +234,24 @@ class TarViSPolicy:
                 "TarViSPolicy: overlap must be at least 1 for tasks with hints, whose objects go "
                 f"from clip to clip by the shared frames; got 0 with clip_length {self.clip_length}"
             )
+
+    def _check_output(self, output: ClipOutput, state: TarViSState, *, last: bool) -> None:
+        """Raise before anything is changed by an output that does not belong to the next clip."""
+        if output.mask_features.shape[0] != 1:
+            raise ValueError(
+                f"TarViSPolicy: output must be of one clip, got {output.mask_features.shape[0]}"
+            )
+        frames = output.frame_indices
+        if frames[0] != state.next_start or (not last and len(frames) <= self.overlap):
+            raise ValueError(
+                f"TarViSPolicy: the next clip begins at frame {state.next_start} and, unless it is "
+                f"the last, has more than {self.overlap} frames; got frames {frames[0]} to "
+                f"{frames[-1]}"
+            )
+        if state.instances is not None:
+            self._class_logits(output)
+        if state.objects is not None:
+            state.objects.asked(len(output.object_slices))
 
     @property
     def _classes(self) -> Vocabulary:
@@ -302,7 +313,8 @@ class TarViSPolicy:
     def _is_counted(self, track: InstanceTrack) -> bool:
         if not isinstance(self._category, VPS):
             return True
-        return track.score > self.min_score and self._classes.is_thing(track.label)
+        counted = track.score > max(self.min_score, track.probabilities[-1])
+        return counted and self._classes.is_thing(track.label)
 
     def _track_summaries(self, state: TarViSState) -> list[TrackSummary]:
         assert state.instances is not None
@@ -317,6 +329,16 @@ def _settings_of(task: Task) -> ClipSettings:
     if isinstance(task, CategoryTask):
         return _OF_VOCABULARY.get(task.resolve().name, _OTHERWISE)
     return _OF_TASK.get(task.name, _OTHERWISE)
+
+
+def _object_logits(output: ClipOutput, ids: Sequence[int]) -> dict[int, Tensor]:
+    """Mask logits (T, h, w) of each object: it shows where any of its queries does."""
+    logits: dict[int, Tensor] = {}
+    for object_id, queries in zip(ids, output.object_slices, strict=True):
+        here = _logits(output, queries).amax(dim=0)
+        known = logits.get(object_id)
+        logits[object_id] = here if known is None else torch.maximum(known, here)
+    return logits
 
 
 def _logits(output: ClipOutput, queries: slice | Tensor) -> Tensor:

@@ -52,21 +52,28 @@ class TarViSQueries(nn.Module):
         """Find the semantic queries of a vocabulary's classes.
 
         Args:
-            vocabulary: a known one, a subset of it, or class names that one of the known
+            vocabulary: a known one, a subset of it, or class names that exactly one of the known
                 vocabularies has.
 
         Returns:
             One row a class, in the order of ``vocabulary``.
 
         Raises:
-            ValueError: no known vocabulary has all the classes.
+            ValueError: no known vocabulary has all the classes, or several have.
         """
         namesakes = [v for v in self.vocabularies if v.name == vocabulary.name]
-        for known in namesakes or self.vocabularies:
-            if set(vocabulary.classes) <= set(known.classes):
-                start = self._start(known)
-                return [start + known.index(name) for name in vocabulary.classes]
-        names = ", ".join(v.name for v in self.vocabularies)
+        wanted = set(vocabulary.classes)
+        fitting = [v for v in namesakes or self.vocabularies if wanted <= set(v.classes)]
+        if len(fitting) == 1:
+            start = self._start(fitting[0])
+            return [start + fitting[0].index(name) for name in vocabulary.classes]
+        names = ", ".join(v.name for v in fitting or self.vocabularies)
+        if fitting:
+            raise ValueError(
+                f"TarViS: vocabulary must say which of {names} is meant, such as "
+                f"VIS({fitting[0].name!r}, classes=[...]); all of them have the classes "
+                f"{_abridged(vocabulary.classes)}"
+            )
         raise ValueError(
             f"TarViS: vocabulary must be one of {names}, or classes of one of them; "
             f"got {vocabulary.name!r} with classes {_abridged(vocabulary.classes)}"
