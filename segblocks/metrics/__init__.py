@@ -70,7 +70,7 @@ _BY_DATASET: dict[str, tuple[MetricFactory, ...]] = {
     "youtube_vos_2019": (GScore,),
     "viposeg": (partial(GScore, by_kind=True),),
     "burst": (HOTA.burst,),
-    "ref_davis": (partial(JAndF, "all"),),
+    "ref_davis17": (partial(JAndF, "all"),),
     "ref_youtube_vos": (partial(JAndF, "all"),),
     "coco_instances": (partial(TrackAP, area_ranges=COCO_AREAS, top_k=100),),
     "coco_panoptic": _stills,

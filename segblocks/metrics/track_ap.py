@@ -40,14 +40,14 @@ class TrackAP(VideoMetric):
     that occur. Matching and averaging are those of pycocotools, and so is the IoU with a crowd,
     which is the part of the predicted track that lies in it.
 
-    A prediction without class scores is taken as it is. One with class scores makes a candidate
-    of every track and class, as submissions to YouTube-VIS do.
+    Tracks without class scores, such as those of a submission, are judged as they are. Of others,
+    every track with every class is a candidate, and the last two options say how a submission to
+    YouTube-VIS is made of them.
 
     Args:
         area_ranges: name -> (least, largest) mean area in pixels.
         top_k: how many candidates of a video count, the best first; None takes all.
-        exclusive: whether candidates of one class share no pixel, the best keeping it. Only
-            candidates from class scores are trimmed so.
+        exclusive: whether candidates of one class share no pixel, the best keeping it.
 
     Returns of ``compute``: AP, AP50, AP75, AR1, AR10, AR100, and AP and AR100 of each area range
     (``APs``, ``ARs``).
@@ -74,7 +74,7 @@ class TrackAP(VideoMetric):
 
     def _measure(self, truth: VideoSample, prediction: VideoSegmentation) -> Record:
         indices = class_indices(truth, prediction)
-        candidates = _candidates(prediction)[: self.top_k]
+        candidates = _candidates(prediction, self.top_k)
         objects = [obj for obj in truth.objects if obj.label is not None]
         row_of = {obj.id: row for row, obj in enumerate(objects)}
         regions = _Regions(prediction, candidates, self.exclusive)
@@ -224,9 +224,9 @@ class _Tubes:
         return found, self.true_pixels / np.maximum(self.true_frames, 1), iou
 
 
-def _candidates(prediction: VideoSegmentation) -> list[_Candidate]:
-    """Every track with every class that it has a score for, by descending score."""
-    candidates = []
+def _candidates(prediction: VideoSegmentation, top_k: int | None) -> list[_Candidate]:
+    """The tracks that are final, and the best of all pairs of another and a class; best first."""
+    candidates, final = [], []
     for index, track in enumerate(prediction.tracks):
         if track.class_scores is not None:
             scores = enumerate(track.class_scores)
@@ -234,8 +234,9 @@ def _candidates(prediction: VideoSegmentation) -> list[_Candidate]:
         elif track.label is not None and prediction.vocabulary is not None:
             score = 1.0 if track.score is None else float(track.score)
             label = prediction.vocabulary.index(track.label)
-            candidates.append(_Candidate(score, index, label, True))
-    return sorted(candidates, key=lambda c: -c.score)
+            final.append(_Candidate(score, index, label, True))
+    best = sorted(candidates, key=lambda c: -c.score)[:top_k]
+    return sorted([*best, *final], key=lambda c: -c.score)
 
 
 def _fill(evaluation: Any, key: tuple[int, str], entry: Mapping[str, Any]) -> None:

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segblocks.data.registry import list_datasets
 from segblocks.data.sample import ObjectInfo, VideoSample
+from segblocks.data.synthetic import SyntheticWorld, world_config
 from segblocks.metrics import (
     HOTA,
     PQ,
@@ -28,6 +31,7 @@ from segblocks.metrics import (
     metrics_for,
 )
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import RefVOS
 from tests.metrics.videos import STREET, annotated_video, blobs, followed, predicted_video
 
 SHAPE = (20, 12, 16)
@@ -288,6 +292,43 @@ def test_classes_are_the_same_by_name(metric: Callable[[], VideoMetric]) -> None
         metric().update(lacking, prediction)
     with pytest.raises(ValueError, match="no vocabulary"):
         metric().update(replace(truth, vocabulary=None), prediction)
+
+
+@pytest.mark.parametrize("task", ["vis", "vps", "vss", "vos", "pet", "refvos"])
+def test_truth_as_the_prediction_is_perfect_in_the_synthetic_world(task: str) -> None:
+    video = SyntheticWorld(world_config("tiny"), seed=4, length=1, task=task)[0]
+    truths = [video.read_truth(t) for t in video.annotated]
+    ids = [obj.id for obj in video.objects]
+    masks = {i: np.zeros((video.num_frames, *video.size), dtype=bool) for i in ids}
+    for t, truth in zip(video.annotated, truths, strict=True):
+        for i, mask in zip(truth.ids, truth.masks, strict=True):
+            masks[i][t] = mask
+    assert video.vocabulary is not None
+    labels = {obj.id: int(obj.label or 0) for obj in video.objects}
+    semantic = np.stack([t.semantic for t in truths if t.semantic is not None])
+    options: dict[str, Any] = {"vocabulary": video.vocabulary, "labels": labels}
+    if task in ("vos", "pet"):
+        prediction = followed(masks, video.hint_frames)
+    elif task == "refvos":
+        texts = [e.text for e in video.expressions]
+        meant = [np.any([masks[i] for i in e.object_ids], axis=0) for e in video.expressions]
+        prediction = predicted_video(dict(enumerate(meant, 1)), task=RefVOS(texts))
+    elif task == "vis":
+        prediction = predicted_video(masks, **options)
+    else:
+        shown = masks if task == "vps" else {}
+        prediction = predicted_video(shown, semantic=semantic, **options)
+    for factory in metrics_for(task):
+        metric = factory()
+        metric.update(video, prediction)
+        main = next(iter(metric.compute().values()))
+        # The tiny world may be too short for a window of mVC.
+        assert main == pytest.approx(1) or isinstance(metric, VideoConsistency)
+
+
+def test_every_dataset_has_metrics() -> None:
+    for dataset in list_datasets():
+        assert metrics_for(dataset)
 
 
 def test_table() -> None:

@@ -211,3 +211,7 @@ def test_class_scores_give_what_would_be_submitted(top_k: int) -> None:
         )
     assert repr(raw.compute()) == repr(written.compute())
     assert raw.compute()["AR100"] > 0
+    # What was written is final, however many there are.
+    again = TrackAP(top_k=1, exclusive=True)
+    again.update(video, predicted_video(dict.fromkeys((1, 2, 3), masks[1])))
+    assert len(again.state_dict()["videos"]["3"]["2"]["scores"]) == 3
