@@ -82,7 +82,7 @@ class DAVISDataset(IndexedVideos):
         labels = LabelFiles(
             match_labels(frames, self.root / "Annotations" / self.resolution / video),
             size,
-            void=VOID if self.year == 2017 else None,
+            void=VOID,
             merge=self.year == 2016,
         )
         if video not in self._first_frames:

@@ -29,7 +29,7 @@ class LabelFiles:
         paths: annotated frame -> PNG.
         size: (H, W) of the frames.
         void: a value of 8-bit pictures that is no object but marks what is not judged, or None.
-        merge: take all objects for one, of id 1, as DAVIS 2016 does.
+        merge: take all values but 0 for one object, of id 1, as DAVIS 2016 does; none is void.
         known: the ids that may occur, or None for any.
         known_from: the file that lists them, for messages.
     """

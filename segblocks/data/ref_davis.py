@@ -81,7 +81,6 @@ class RefDAVISDataset(IndexedVideos):
         numbers = set(self._first_frames[video]) | {i for e in expressions for i in e.object_ids}
         return replace(
             sample,
-            annotated=tuple(paths),
             objects=tuple(ObjectInfo(number) for number in sorted(numbers)),
             expressions=expressions,
             hint_frames={},

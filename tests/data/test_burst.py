@@ -80,6 +80,16 @@ def test_what_the_dataset_says(root: Path) -> None:
     assert len(COMMON_CATEGORIES) == 78
 
 
+def test_the_points_say_where_an_object_starts(root: Path) -> None:
+    def move(content: Record) -> None:
+        content["sequences"][0]["annotated_image_paths"][0] = "00010.png"
+
+    edit(root, "first_frame_annotations.json", move)
+    sample = BURSTDataset(root)[0]
+    assert sample.hint_frames == {1: 2, 2: 2, 9: 4}
+    assert set(sample.points) == {2, 4}
+
+
 def test_annotated_frames_alone(root: Path) -> None:
     sample = BURSTDataset(root, frames="annotated")[0]
     assert sample.frame_names == ("00000", "00010", "00020")

@@ -66,6 +66,11 @@ def test_a_listed_frame_that_does_not_show_the_object_is_no_hint(root: Path) -> 
     assert YouTubeVOSDataset(root)[0].hint_frames == {1: 0, 2: 0, 7: 2}
 
 
+def test_the_lists_say_where_an_object_starts(root: Path) -> None:
+    edit_meta(root, lambda v: v["objects"]["1"].update(frames=["00010", "00015"]))
+    assert YouTubeVOSDataset(root)[0].hint_frames == {1: 2, 2: 0, 7: 2}
+
+
 def test_hint_frames_without_lists_of_frames(root: Path) -> None:
     edit_meta(root, lambda v: v["objects"]["7"].pop("frames"))
     assert YouTubeVOSDataset(root)[0].hint_frames == {1: 0, 2: 0, 7: 2}
