@@ -119,10 +119,11 @@ def test_ground_is_the_nearest_pixel_of_the_plane() -> None:
     np.testing.assert_array_equal(plane.color, color)
     for t in (0, 3, 7):
         stuff = renderer.stuff(t)
-        for row, column in [(0, 0), (10, 33), (height - 1, width - 1), (25, 4)]:
-            x = middle[t, 0] + (column - half[0]) * step[t] - low[0]
-            y = middle[t, 1] + (row - half[1]) * step[t] - low[1]
-            assert stuff[row, column] == kind[round(y), round(x)]
+        for row in range(height):
+            for column in range(width):
+                x = middle[t, 0] + (column - half[0]) * step[t] - low[0]
+                y = middle[t, 1] + (row - half[1]) * step[t] - low[1]
+                assert stuff[row, column] == kind[round(y), round(x)]
 
 
 def test_a_pan_by_whole_pixels_moves_ground_and_things_alike() -> None:
