@@ -100,6 +100,17 @@ def test_annotated_frames_alone(root: Path) -> None:
     np.testing.assert_array_equal(sample.read_truth(2).masks, MADE.read_truth(4).masks)
 
 
+def test_the_official_tool_reads_what_is_written(root: Path) -> None:
+    name = "trackeval.datasets.burst_helpers.format_converter"
+    tool = pytest.importorskip(name).GroundTruthBURSTFormatToTAOFormatConverter
+    content = json.loads((root / "annotations/val/all_classes.json").read_text())
+    converted = tool(content).convert()
+    assert [video["name"] for video in converted["videos"]] == ["val/LaSOT/bus-7", "val/made/walk"]
+    assert [image["frame_index"] for image in converted["images"][:3]] == [0, 10, 20]
+    boxes = [a["bbox"] for a in converted["annotations"] if a["image_id"] == 2]
+    assert boxes == [[0, 4, 1, 2], [1, 4, 1, 2], [2, 4, 1, 2]]
+
+
 def test_training_has_no_points(tmp_path: Path) -> None:
     write_burst([replace(MADE, points={})], tmp_path, "train", suffix=".png")
     assert (tmp_path / "annotations/train/train.json").is_file()
