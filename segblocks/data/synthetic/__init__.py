@@ -3,14 +3,13 @@
 from segblocks.data.synthetic.config import PRESETS, WorldConfig, world_config
 from segblocks.data.synthetic.expressions import expression_kind
 from segblocks.data.synthetic.world import SyntheticWorld
-from segblocks.data.synthetic.write import list_layouts, write_world
+from segblocks.data.synthetic.write import write_world
 
 __all__ = [
     "PRESETS",
     "SyntheticWorld",
     "WorldConfig",
     "expression_kind",
-    "list_layouts",
     "world_config",
     "write_world",
 ]

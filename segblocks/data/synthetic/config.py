@@ -59,9 +59,8 @@ class WorldConfig:
         ValueError: a value out of range, or an unknown class, colour or pattern.
 
     Example:
-        >>> WorldConfig(things=("star", "ring"), stuff=("sea",), names={"star": "sun"})
-        Traceback (most recent call last):
-        ValueError: WorldConfig: stuff has no 'sea'; did you mean 'sand'?...
+        >>> WorldConfig(things=("star", "ring"), stuff=("sand",), names={"star": "sun"}).vocabulary
+        Vocabulary('synthetic', 3 classes, 2 things)
     """
 
     name: str = "synthetic"

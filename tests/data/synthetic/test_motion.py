@@ -101,14 +101,14 @@ def test_a_still_frame_does_not_tell_which_twin_goes_where() -> None:
     """Of two that look alike, the one further right is as often the one that moves left."""
     config = world_config("refvos", size=(48, 80))
     rng, guesses = np.random.default_rng(3), []
-    for index in range(500):
+    for index in range(400):
         scene = plan_scene(config, np.random.default_rng(index), "v")
         for axis, (back, forth) in enumerate((("left", "right"), ("up", "down"))):
             going = {t.motion: t for t in scene.things if t.motion in (back, forth)}
             if len(going) == 2 and going[back].look == going[forth].look:
                 t = int(rng.integers(scene.num_frames))
                 guesses.append(going[back].path[t, axis] > going[forth].path[t, axis])
-    assert len(guesses) > 50
+    assert len(guesses) > 40
     assert abs(np.mean(guesses) - 0.5) < 3 * 0.5 / len(guesses) ** 0.5
 
 
