@@ -35,10 +35,6 @@ class Hints:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def select(self, keep: Sequence[int]) -> Hints:
-        """Return the hints at these positions, in this order."""
-        return Hints(self.kind, self.values[list(keep)], tuple(self.ids[i] for i in keep))
-
 
 def parse_hints(
     task: str, kind: HintKind, arrays: HintArrays, ids: HintIds | None
@@ -111,7 +107,7 @@ def _parse_masks(task: str, given: ArrayLike | Tensor) -> NDArray[np.bool_]:
             f"{task}: masks must be (O, H, W), got {masks.shape}; one mask is masks[None], and "
             "segblocks.ops.masks_from_label_map splits a label map"
         )
-    return masks.astype(np.bool_)
+    return masks.astype(np.bool_, copy=False)
 
 
 def _parse_coordinates(num: int, what: str) -> Callable[[str, ArrayLike | Tensor], NDArray[Any]]:

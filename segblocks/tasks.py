@@ -43,12 +43,18 @@ class CategoryTask(Task):
 
     Raises:
         ValueError: an unknown vocabulary or class; close matches are listed.
+        TypeError: a vocabulary of another kind.
     """
 
     vocabulary: str | Vocabulary | Sequence[str]
     classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        # Tuples for lists, so that equal tasks hash alike.
+        for name in ("vocabulary", "classes"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
         self.resolve()
 
     def resolve(self) -> Vocabulary:
@@ -57,8 +63,13 @@ class CategoryTask(Task):
             vocabulary = get_vocabulary(self.vocabulary)
         elif isinstance(self.vocabulary, Vocabulary):
             vocabulary = self.vocabulary
-        else:
+        elif isinstance(self.vocabulary, Sequence):
             vocabulary = Vocabulary("classes", tuple(self.vocabulary))
+        else:
+            raise TypeError(
+                f"{type(self).__name__}: vocabulary must be a name, a Vocabulary or a list of "
+                f"class names, got {type(self.vocabulary).__name__}"
+            )
         return vocabulary if self.classes is None else vocabulary.subset(self.classes)
 
 
@@ -285,6 +296,8 @@ def as_tasks(tasks: Task | Sequence[Task]) -> tuple[Task, ...]:
         ValueError: no task, or more than one of VIS, VPS and VSS.
         TypeError: something that is not a task.
     """
+    if not isinstance(tasks, Task | Sequence) or isinstance(tasks, str):
+        raise TypeError(f"task must be a task such as VIS(...), or a list of them, got {tasks!r}")
     listed = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     if not listed:
         raise ValueError("task must be a task or a list of at least one, got an empty list")

@@ -210,11 +210,11 @@ def test_windows_partition_the_hints(frames, length):
         np.testing.assert_array_equal(seen[frame].values, hints.values)
 
 
-def test_select_keeps_hints_and_ids_together():
-    hints = PET([(0, 0), (1, 1), (2, 2)], ids=[4, 5, 6]).hints[0].select([2, 0])
-    assert hints.ids == (6, 4)
-    assert len(hints) == 2
-    np.testing.assert_array_equal(hints.values, [[2, 2], [0, 0]])
+def test_tasks_of_lists_hash_and_compare():
+    assert VIS(["cat", "dog"]) == VIS(("cat", "dog"))
+    assert len({VIS("ovis", classes=["Dog"]), VIS("ovis", classes=("Dog",))}) == 1
+    with pytest.raises(TypeError, match=r"vocabulary must be a name.* got NoneType"):
+        VIS(None)
 
 
 def test_expressions_are_objects_in_order():

@@ -35,7 +35,7 @@ from segblocks.nn.heads import (
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.object_encoder import EncodedObjects, ObjectEncoder
 from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d
-from segblocks.nn.queries import Queries, concatenate
+from segblocks.nn.queries import Queries, concatenate_queries
 from segblocks.nn.temporal_attention import TemporalAttentionLayer
 from segblocks.nn.temporal_neck import TemporalNeck
 
@@ -70,7 +70,7 @@ __all__ = [
     "TemporalAttentionLayer",
     "TemporalNeck",
     "TimmBackbone",
-    "concatenate",
+    "concatenate_queries",
     "mask_logits",
     "mlp",
     "pixel_centres",

@@ -123,6 +123,9 @@ class Decoder(nn.Module):
         if time not in ("relative", "absolute"):
             raise ValueError(f"Decoder: time must be 'relative' or 'absolute', got {time!r}")
         listed = list(steps)
+        strangers = [step for step in listed if not isinstance(step, nn.Module)]
+        if strangers:
+            raise TypeError(f"Decoder: steps must be modules, got {strangers[0]!r}")
         distinct = list(dict.fromkeys(listed))
         self.blocks = nn.ModuleList(distinct)
         self._order = [distinct.index(step) for step in listed]
@@ -179,11 +182,19 @@ class Decoder(nn.Module):
 
         Returns:
             The refined queries and all predictions.
+
+        Raises:
+            TypeError: a step returns something other than :class:`Queries`.
         """
         context.prediction = None
         context.predictions = []
         for step in self.steps:
             queries = step(queries, context)
+            if not isinstance(queries, Queries):
+                raise TypeError(
+                    f"Decoder: steps must return Queries, got {type(queries).__name__} from "
+                    f"{type(step).__name__}"
+                )
         return DecoderOutput(queries, tuple(context.predictions))
 
 

@@ -97,12 +97,17 @@ class MaskedCrossAttention(nn.Module):
         """Refine the queries by the features of a level.
 
         Raises:
-            ValueError: the queries are not of the kind that ``per_frame`` names, or nothing was
-                predicted before.
+            ValueError: the queries are not of the kind that ``per_frame`` names, nothing was
+                predicted before, or the context has no level of this stride.
         """
         _check_per_frame(self, queries, self.per_frame)
         if context.prediction is None:
             raise ValueError("MaskedCrossAttention: put a Predict step before it, for its mask")
+        if self.stride not in context.levels:
+            raise ValueError(
+                f"MaskedCrossAttention: stride must be one of the decoder's, "
+                f"{tuple(context.levels)}, got {self.stride}"
+            )
         level = context.levels[self.stride]
         embeddings = context.prediction.mask_embeddings.detach()
         fold = _frames_to_batch if self.per_frame else _frames_to_tokens

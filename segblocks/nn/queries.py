@@ -51,7 +51,7 @@ class Queries:
         return Queries(self.content, position, self.groups)
 
 
-def concatenate(parts: Sequence[tuple[str, Tensor, Tensor]]) -> Queries:
+def concatenate_queries(parts: Sequence[tuple[str, Tensor, Tensor]]) -> Queries:
     """Join groups of queries in order.
 
     Args:
@@ -66,12 +66,14 @@ def concatenate(parts: Sequence[tuple[str, Tensor, Tensor]]) -> Queries:
 
     Example:
         >>> a, b = torch.zeros(1, 2, 4), torch.ones(1, 3, 4)
-        >>> concatenate([("background", a, a), ("object", b, b)]).groups["object"]
+        >>> concatenate_queries([("background", a, a), ("object", b, b)]).groups["object"]
         slice(2, 5, None)
     """
     names = [name for name, _, _ in parts]
     if not parts or len(set(names)) != len(names):
-        raise ValueError(f"concatenate: parts must be groups of distinct names, got {names}")
+        raise ValueError(
+            f"concatenate_queries: parts must be groups of distinct names, got {names}"
+        )
     groups, start = {}, 0
     for name, content, _ in parts:
         groups[name] = slice(start, start + content.shape[1])

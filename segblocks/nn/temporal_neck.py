@@ -27,7 +27,7 @@ class TemporalNeck(nn.Module):
 
     Args:
         in_channels: channels of the backbone's map at each stride.
-        embed_dim: C (256 in all published systems).
+        embed_dim: C (256 in all published systems), a multiple of 32 for the group norms.
         strides: of the levels that attend, coarse to fine.
         mask_stride: of the mask features; all of its multiples down from ``strides[-1]`` by two
             must be in ``in_channels``.
@@ -63,6 +63,10 @@ class TemporalNeck(nn.Module):
         cells: Mapping[int, int] | None = TARVIS_CELLS,
     ) -> None:
         super().__init__()
+        if embed_dim % NORM_GROUPS:
+            raise ValueError(
+                f"TemporalNeck: embed_dim must be a multiple of {NORM_GROUPS}, got {embed_dim}"
+            )
         self.strides = tuple(strides)
         self.mask_stride = mask_stride
         self.lateral_strides = _halvings(self.strides[-1], mask_stride)
@@ -106,7 +110,13 @@ class TemporalNeck(nn.Module):
 
         Returns:
             stride -> (B, T, C, H / s, W / s) for ``strides`` and ``mask_stride``.
+
+        Raises:
+            ValueError: a stride is missing.
         """
+        missing = [s for s in (*self.strides, *self.lateral_strides) if s not in features]
+        if missing:
+            raise ValueError(f"TemporalNeck: features lack strides {missing}, got {list(features)}")
         batch, frames = features[self.strides[0]].shape[:2]
         maps = [self.input_projections[str(s)](features[s].flatten(0, 1)) for s in self.strides]
         shapes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]

@@ -18,7 +18,7 @@ from segblocks.nn import (
     Predict,
     Queries,
     SelfAttention,
-    concatenate,
+    concatenate_queries,
     mask_logits,
     mlp,
     sine_position_3d,
@@ -163,7 +163,7 @@ def composed_inputs(decoder: Decoder) -> tuple[Queries, DecoderContext]:
     learnable, prompt = torch.randn(2, 4, 3, DIM), torch.randn(2, 2, 3, DIM)
     position = torch.randn(1, 4, 1, DIM)
     return (
-        concatenate([("learnable", learnable, position), ("prompt", prompt, prompt)]),
+        concatenate_queries([("learnable", learnable, position), ("prompt", prompt, prompt)]),
         context,
     )
 

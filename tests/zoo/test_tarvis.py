@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segblocks.inference import segment
 from segblocks.nn import Queries
-from segblocks.tasks import EVS, PET, VIS, VOS, VPS, VSS, Task
+from segblocks.tasks import EVS, PET, VIS, VOS, VPS, VSS, HintTask, Task
 from segblocks.zoo.tarvis import TarViS, TarViSConfig
 
 SLIM = TarViSConfig(
@@ -151,9 +152,17 @@ def test_padding_is_the_published_one() -> None:
 def test_state_counts_frames() -> None:
     first = run(VIS("ovis"))
     assert first.frame_indices == (0, 1, 2)
-    assert first.state is not None
-    assert run(VIS("ovis"), state=first.state).state is first.state
-    assert run(VIS("ovis"), frame_indices=[4, 5, 6]).frame_indices == (4, 5, 6)
+    policy = slim().video_policy(VIS("ovis"), clip_length=3, overlap=1)
+    assert [r.index for (r,) in policy.merge(first, first.state)] == [0, 1]
+    second = run(VIS("ovis"), state=first.state)
+    assert second.frame_indices == (2, 3, 4)
+    assert second.state is first.state
+    late = run(VOS({1: MASKS}), frame_indices=[4, 5, 6])
+    assert late.frame_indices == (4, 5, 6)
+    policy = slim().video_policy(VOS({5: MASKS}), clip_length=3, overlap=1)
+    merged = list(policy.merge(late, late.state, last=True))
+    assert [r.index for (r,) in merged] == [4, 5, 6]
+    assert not merged[0][0].masks.any()  # before the hint
 
 
 def test_training_takes_fewer_queries_an_object_and_has_gradients() -> None:
@@ -195,8 +204,20 @@ def test_bfloat16_is_close(how: str) -> None:
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="task must be one of vis, vps, vos, pet, got vss"):
         run(VSS("ovis"))
-    with pytest.raises(ValueError, match=r"frames must have shape \(B, T, 3, H, W\)"):
-        slim().extract(torch.zeros(3, 60, 100))
+    for shape in ((3, 60, 100), (1, 0, 3, 60, 100)):
+        with pytest.raises(ValueError, match=r"frames must have shape \(B, T, 3, H, W\)"):
+            slim().extract(torch.zeros(shape))
+    with pytest.raises(TypeError, match="frames must be a tensor, got ndarray"):
+        slim()(np.zeros((1, 2, 3, 60, 100)), VIS("ovis"))
+    other = slim().extract(frames(count=2))
+    with pytest.raises(ValueError, match="features must be of the frames"):
+        slim()(frames(), VIS("ovis"), features=other)
+    with pytest.raises(ValueError, match="frame_indices must name 3 frames, got 2"):
+        run(VIS("ovis"), frame_indices=[1, 2])
+    with pytest.raises(ValueError, match=r"which of kitti_step, .* is meant"):
+        TarViS(
+            dataclasses.replace(SLIM, vocabularies=("kitti_step", "cityscapes_vps"))
+        ).queries.semantic_rows(VIS(["car"]).resolve())
     with pytest.raises(ValueError, match="tasks with hints take one clip, got 2"):
         slim()(frames(batch=2), VOS(MASKS))
     with pytest.raises(ValueError, match="frames 0 to 2 of the clip, got frame 5"):
@@ -205,6 +226,42 @@ def test_wrong_arguments_are_named() -> None:
         run(VOS(np.ones((1, 10, 10), dtype=bool)))
     with pytest.raises(ValueError, match="task must be one of"):
         run(EVS(boxes=[(1, 1, 5, 5)]))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        VIS("ovis"),
+        VOS(MASKS, ids=[9, 4]),
+        [VOS(MASKS), VPS("kitti_step"), PET({0: [(10, 20)], 3: [(30, 30)]})],
+    ],
+    ids=["vis", "vos", "joint"],
+)
+def test_a_loop_by_hand_equals_segment(task: Task | list[Task]) -> None:
+    video = torch.cat([frames(), frames().flip(1)], 1)[:, :5]
+    settings = {"clip_length": 3, "overlap": 1}
+    tasks = task if isinstance(task, list) else [task]
+    policy = slim().video_policy(task, **settings)
+    early = [t.window(0, 3) if isinstance(t, HintTask) else t for t in tasks]
+    found: list = []
+    with torch.no_grad():
+        # The first clip may be given the user's own tasks where all of their hints lie in it.
+        own = early == tasks or not isinstance(task, list)
+        state = None if own else policy.start((HEIGHT, WIDTH), (HEIGHT, WIDTH))
+        asked = task if own else policy.hints(state)
+        first = slim()(video[:, :3], asked, state=state)
+        found += policy.merge(first, first.state)
+        second = slim()(video[:, 2:], policy.hints(first.state), state=first.state)
+        found += policy.merge(second, first.state, last=True)
+    array = video[0].permute(0, 2, 3, 1).numpy()
+    results = segment(slim(), array, tasks, short_side=0, **settings)
+    assert len(found) == 5
+    for number, result in enumerate(results):
+        for t, frame in enumerate(found):
+            for object_id, mask in zip(frame[number].ids, frame[number].masks, strict=True):
+                if object_id in {track.id for track in result.tracks}:
+                    assert np.array_equal(result.track(object_id).mask(t), mask)
+        assert [track.id for track in result.tracks] or isinstance(tasks[number], VPS)
 
 
 def decoder_function(model: TarViS) -> nn.Module:

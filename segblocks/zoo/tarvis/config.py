@@ -15,7 +15,7 @@ class TarViSConfig:
     Args:
         backbone: a name that :class:`~segblocks.nn.TimmBackbone` knows.
         vocabularies: each has one semantic query a class, in this order. The released checkpoints
-            come with ``FINETUNE_VOCABULARIES`` (228 queries) or ``PRETRAIN_VOCABULARIES`` (382).
+            come with ``FINETUNE_VOCABULARIES`` (227 classes) or ``PRETRAIN_VOCABULARIES`` (382).
         embed_dim: C.
         num_heads: M, everywhere.
         neck_layers: pairs of deformable and temporal layers.
@@ -39,6 +39,10 @@ class TarViSConfig:
         padding_value: of padded pixels, on the scale of 0..255, before normalisation.
         pixel_mean: RGB, 0..255.
         pixel_std: RGB, 0..255.
+
+    Raises:
+        ValueError: numbers that are not positive, vocabularies that are no tuple of names, or cells
+            that are not one a stride.
     """
 
     backbone: str = "resnet50"
@@ -62,3 +66,23 @@ class TarViSConfig:
     padding_value: float = 128.0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        if isinstance(self.vocabularies, str):
+            raise ValueError(
+                f"TarViSConfig: vocabularies must be a tuple of names, got {self.vocabularies!r}"
+            )
+        sides = self.cells if isinstance(self.cells, tuple | list) else None
+        if sides is None or len(sides) not in (0, 3) or any(s is not None and s < 1 for s in sides):
+            raise ValueError(
+                "TarViSConfig: cells must be the sides of a cell at strides 32, 16 and 8, or () "
+                f"for no temporal attention, got {self.cells!r}"
+            )
+
+
+def _check_counts(config: TarViSConfig) -> None:
+    for name, value in vars(config).items():
+        kind = TarViSConfig.__annotations__[name]
+        if kind == "int" and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"TarViSConfig: {name} must be a whole number from 1, got {value!r}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segblocks.zoo.backbone_keys import resnet50_rules, swin_rules
 from segblocks.zoo.checkpoint import CheckpointError
-from segblocks.zoo.key_map import KeyMap, meta_state_dict
+from segblocks.zoo.key_map import KeyMap, compare_state_dicts, meta_state_dict
 from segblocks.zoo.key_rules import Drop, Rename, Rule, Split, packed_attention
 from segblocks.zoo.tarvis.config import (
     FINETUNE_VOCABULARIES,
@@ -53,10 +53,25 @@ class TarViSSource:
         """Turn our state dict into the official one, less its constant buffers.
 
         Raises:
-            CheckpointError: it is not that of a full-size TarViS.
+            CheckpointError: it is not that of a published TarViS.
         """
         swin = any(name.startswith("backbone.norms.") for name in state_dict)
-        return key_map("swin" if swin else "resnet50").export(state_dict)
+        exported = key_map("swin" if swin else "resnet50").export(state_dict)
+        config = detect_config(exported)
+        compare_state_dicts(state_dict, meta_state_dict(lambda: TarViS(config)))
+        return exported
+
+    def advice(self, state_dict: Mapping[str, Tensor]) -> str | None:
+        """Say which model an official state dict is for, or None where it is none."""
+        try:
+            config = detect_config(state_dict)
+        except CheckpointError:
+            return None
+        stage = "FINETUNE" if config.vocabularies == FINETUNE_VOCABULARIES else "PRETRAIN"
+        return (
+            f"this is a file for tarvis_{config.backbone} with vocabularies={stage}_VOCABULARIES "
+            "of segblocks.zoo.tarvis"
+        )
 
 
 def detect_config(state_dict: Mapping[str, Tensor]) -> TarViSConfig:

@@ -23,7 +23,7 @@ from segblocks.nn import (
     SelfAttention,
     TemporalNeck,
     TimmBackbone,
-    concatenate,
+    concatenate_queries,
     mlp,
 )
 from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
@@ -81,7 +81,7 @@ class TarViS(PretrainedModel):
             num_heads=config.num_heads,
             num_points=config.num_points,
             hidden_dim=config.neck_hidden_dim,
-            cells=_cells(config),
+            cells={s: side for s, side in zip(STRIDES, config.cells, strict=False) if side},
         )
         self.queries = TarViSQueries(
             config.embed_dim,
@@ -188,9 +188,12 @@ class TarViS(PretrainedModel):
         return state
 
     def _check_frames(self, frames: Tensor) -> None:
-        if frames.dim() != 5 or frames.shape[2] != 3:
+        if not isinstance(frames, Tensor):
+            raise TypeError(f"TarViS: frames must be a tensor, got {type(frames).__name__}")
+        if frames.dim() != 5 or frames.shape[2] != 3 or 0 in frames.shape:
             raise ValueError(
-                f"TarViS: frames must have shape (B, T, 3, H, W), got {tuple(frames.shape)}"
+                "TarViS: frames must have shape (B, T, 3, H, W), none of them 0, "
+                f"got {tuple(frames.shape)}"
             )
 
     def _check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
@@ -258,7 +261,7 @@ class TarViS(PretrainedModel):
             parts["object"] = encoded.objects
             slices = hinted.slices(num_queries, start)
         batch = levels[MASK_STRIDE].shape[0]
-        queries = concatenate(
+        queries = concatenate_queries(
             [
                 (name, content.expand(batch, -1, -1), self.queries.type_embedding(name)[None])
                 for name, content in parts.items()
@@ -276,16 +279,6 @@ def _frame_indices(
     if len(given) != num_frames:
         raise ValueError(f"TarViS: frame_indices must name {num_frames} frames, got {len(given)}")
     return tuple(int(i) for i in given)
-
-
-def _cells(config: TarViSConfig) -> dict[int, int]:
-    if len(config.cells) not in (0, len(STRIDES)):
-        raise ValueError(
-            f"TarViS: cells must be one side for each of the strides {STRIDES}, or none at all, "
-            f"got {config.cells}"
-        )
-    sides = zip(STRIDES, config.cells, strict=False)
-    return {stride: side for stride, side in sides if side is not None}
 
 
 def _backbone_options(config: TarViSConfig) -> dict[str, Any]:
