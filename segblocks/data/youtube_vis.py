@@ -125,8 +125,9 @@ class YouTubeVISDataset(IndexedVideos):
         content = read_json(self.annotation_file, object_hook=pack_counts)
         classes = _find_vocabulary(content, vocabulary, name, self.annotation_file)
         videos = _index_videos(content, str(self.annotation_file))
-        self.has_annotations = content.get("annotations") is not None
-        _index_tracks(content.get("annotations") or [], videos, classes, str(self.annotation_file))
+        tracks = content.get("annotations") or []
+        self.has_annotations = bool(tracks)
+        _index_tracks(tracks, videos, classes, str(self.annotation_file))
         self._videos = list(videos.values())
         super().__init__(name, "vis", (video.name for video in self._videos), classes)
 

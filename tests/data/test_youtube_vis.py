@@ -120,7 +120,12 @@ def test_masks_without_a_pixel_are_absent(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [lambda c: c.pop("annotations"), lambda c: c.update(annotations=None)]
+    "change",
+    [
+        lambda c: c.pop("annotations"),
+        lambda c: c.update(annotations=None),
+        lambda c: c.update(annotations=[]),
+    ],
 )
 def test_hidden_annotations(root: Path, change: Callable[[Record], Any]) -> None:
     edit(root, change)
