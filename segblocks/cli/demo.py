@@ -46,10 +46,10 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make the video, segment it four times, and lay the overlays out on a sheet."""
     from segblocks import zoo
+    from segblocks._files import whole_folder
     from segblocks.cli.demo_video import make_demo_video
     from segblocks.cli.device import choose_device
     from segblocks.inference.engine import segment
-    from segblocks.inference.folder import whole_folder
     from segblocks.inference.video import open_video
     from segblocks.zoo.rule_weights import fill_by_rule
 
@@ -96,7 +96,7 @@ def _tasks(video: DemoVideo) -> dict[str, Task]:
 
 
 def _check_folder(out: Path) -> None:
-    from segblocks.inference.folder import check_writable
+    from segblocks._files import check_writable
 
     check_writable(out)
     if out.exists() and any(out.iterdir()) and not (out / _SHEET).exists():

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segblocks._files import check_writable, whole_folder
 from segblocks.inference.encode import VideoWriter
-from segblocks.inference.folder import check_writable, whole_folder
 from segblocks.inference.formats import (
     burst_sequence,
     kitti_step_picture,
@@ -66,8 +66,9 @@ def save_result(result: VideoSegmentation, path: Path, *, overlay: bool = False)
         ``path``.
 
     Raises:
-        PermissionError: the place cannot be written to.
-        ValueError: ``path`` is a file, holds files of the same names that are no earlier result,
+        OSError: the place cannot be written to, or the disk is full; names it.
+        NotADirectoryError: ``path`` is a file.
+        ValueError: it holds files of the same names that are no earlier result,
             or the source of an overlay can be read only once.
         ImportError: an overlay without PyAV.
     """
@@ -110,8 +111,9 @@ def check_output(path: Path) -> None:
         path: the folder, which need not exist.
 
     Raises:
-        PermissionError: the place cannot be written to.
-        ValueError: ``path`` is a file, or holds files of our names that are no earlier result.
+        OSError: the place cannot be written to, or the disk is full; names it.
+        NotADirectoryError: ``path`` is a file.
+        ValueError: it holds files of our names that are no earlier result.
     """
     check_writable(path)
     if is_result(path):

@@ -7,9 +7,8 @@ import io
 import os
 import pickle
 import re
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segblocks._files import write_atomically
 from segblocks.zoo.safe_pickle import ALLOWED, ArrayUnpickler, PickledArray
 
 CONTAINERS = ("model", "state_dict")
@@ -63,8 +63,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         CheckpointError: The file is damaged, holds code, or holds no state dict.
 
     Example:
-        >>> import tempfile
-        >>> path = tempfile.mkdtemp() + "/w.pth"
+        >>>         >>> path = tempfile.mkdtemp() + "/w.pth"
         >>> torch.save({"model": {"weight": torch.ones(2)}, "iteration": 7}, path)
         >>> load_checkpoint(path)
         {'weight': tensor([1., 1.])}
@@ -124,42 +123,25 @@ def save_safetensors(
         state_dict: Name to tensor. Tensors that share memory are written once each.
         path: The file; its folder must exist.
         metadata: Text stored in the header.
+
+    Raises:
+        OSError: The file cannot be written; names ``path``.
     """
-    path = Path(path)
     # A copy for each name: safetensors refuses tensors that share storage.
     tensors = {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in state_dict.items()
     }
 
     def write(temporary: str) -> None:
-        save_file(tensors, temporary, metadata={"format": "pt", **(metadata or {})})
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt", **(metadata or {})})
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), temporary) from error
 
     write_atomically(path, write)
-
-
-def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it.
-
-    Args:
-        path: The file to be; an existing one is replaced.
-        write: Called with the temporary name.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _read_pickled(path: Path) -> Any:

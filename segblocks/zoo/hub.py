@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import nn
 
 import segblocks
+from segblocks._files import expand, whole_folder
 from segblocks.zoo.checkpoint import (
     CheckpointError,
     check_finite,
@@ -85,7 +84,7 @@ class PretrainedModel(
     ) -> str | None:
         """Write the model into a folder, which appears complete or not at all.
 
-        In a folder that exists, the files are replaced one by one; others stay, and so does its
+        In a folder that exists, files of the same names are replaced; others stay, and so does its
         model card.
 
         Args:
@@ -100,22 +99,16 @@ class PretrainedModel(
             The address of the commit on the hub, if pushed.
 
         Raises:
+            OSError: The folder cannot be written, or the disk is full; names it.
             ValueError: Another config or text of the card was given.
         """
         if config is not None or model_card_kwargs:
             raise ValueError("save_pretrained: config and model card are made from the model")
-        folder = Path(save_directory)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            self._write_files(temporary)
-            if folder.exists():
-                _replace_files(temporary, folder)
-            else:
-                temporary.chmod(0o755)
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        folder = expand(save_directory)
+        with whole_folder(folder) as fresh:
+            self._write_files(fresh)
+            if (folder / CARD_FILE).exists():
+                (fresh / CARD_FILE).unlink(missing_ok=True)
         if push_to_hub:
             return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs)
         return None
@@ -285,7 +278,7 @@ def locate(path_or_repo: str | os.PathLike[str], **download: Any) -> Path:
         FileNotFoundError: A local path that is not there.
     """
     text = os.fspath(path_or_repo)
-    path = Path(text).expanduser()
+    path = expand(text)
     if path.is_dir():
         return path
     is_repo = text.count("/") == 1 and not text.startswith((".", "/", "~"))
@@ -330,9 +323,3 @@ def _decode(hint: Any, value: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _replace_files(source: Path, folder: Path) -> None:
-    for path in source.iterdir():
-        if path.name != CARD_FILE or not (folder / CARD_FILE).exists():
-            os.replace(path, folder / path.name)

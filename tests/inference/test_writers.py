@@ -256,7 +256,7 @@ def test_an_error_while_writing_leaves_nothing(
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(ValueError, match="folder"):
+    with pytest.raises(NotADirectoryError, match="not a folder"):
         save_result(vos_result(), tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 

@@ -13,13 +13,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from segblocks._files import write_atomically
 from segblocks.zoo.checkpoint import (
     CheckpointError,
     check_finite,
     file_hash,
     load_checkpoint,
     save_safetensors,
-    write_atomically,
 )
 
 

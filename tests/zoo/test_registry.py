@@ -16,6 +16,7 @@ from segblocks.zoo.key_map import KeyMap, meta_state_dict
 from segblocks.zoo.key_rules import Drop, Rename
 from segblocks.zoo.registry import create_model, from_pretrained, list_models, register_model
 from segblocks.zoo.sources import convert_state_dict, export_state_dict, register_source
+from tests.disk import full_disk
 
 
 @dataclass(frozen=True)
@@ -301,3 +302,11 @@ def test_the_weights_file_is_complete(tmp_path: Path) -> None:
     Tiny().save_pretrained(tmp_path / "out")
     state = load_checkpoint(tmp_path / "out" / "model.safetensors")
     assert state.keys() == Tiny().state_dict().keys()
+
+
+def test_a_full_disk_names_the_saved_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    model = Tiny(TinyConfig(width=999))
+    with full_disk(600), pytest.raises(OSError, match="cannot write") as caught:
+        model.save_pretrained(tmp_path / "a" / "out")
+    assert caught.value.filename == str(tmp_path / "a" / "out" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
