@@ -10,7 +10,7 @@ from .masked_cross_attention.api import BACKENDS as _MASKED_CROSS_ATTENTION
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn.op import BACKENDS as _MS_DEFORM_ATTN
 from .ragged_cross_attention import ragged_cross_attention
-from .ragged_cross_attention.api import BACKENDS as _RAGGED_CROSS_ATTENTION
+from .ragged_cross_attention.op import BACKENDS as _RAGGED_CROSS_ATTENTION
 from .space_time_attention import space_time_attention
 from .space_time_attention.op import BACKENDS as _SPACE_TIME_ATTENTION
 

@@ -74,6 +74,11 @@ TRITON = Candidate("triton", triton_unavailable, frozenset({"cuda"}))
 REFERENCE = Candidate("reference", lambda device: None)
 
 
+def planned_triton(op: str) -> Candidate:
+    """The place of a Triton kernel that does not exist yet: a name, and a reason to give."""
+    return Candidate("triton", lambda device: f"{op} has no Triton kernel yet", frozenset({"cuda"}))
+
+
 @dataclass(frozen=True)
 class Backends:
     """The implementations of one operation, in the order in which ``auto`` tries them.

@@ -8,18 +8,12 @@ import torch
 from torch import Tensor
 
 from .._autocast import autocast
-from .._backend import REFERENCE, Backends, Candidate
+from .._backend import REFERENCE, Backends, planned_triton
 from .._check import check_float, check_same_device, check_same_dtype, check_shape
 from .reference import masked_cross_attention_reference
 
 _OP = "masked_cross_attention"
-BACKENDS = Backends(
-    _OP,
-    (
-        Candidate("triton", lambda device: f"{_OP} has no Triton kernel yet", frozenset({"cuda"})),
-        REFERENCE,
-    ),
-)
+BACKENDS = Backends(_OP, (planned_triton(_OP), REFERENCE))
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _gradients
 from .._backend import REFERENCE, TRITON, Backends, Candidate
 from .cpp import backward_cpp, cpp_unavailable, forward_cpp
 from .reference import ms_deform_attn_reference
@@ -94,17 +95,10 @@ def backward_op(
     attention_weights: Tensor,
     needs: Sequence[bool],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     inputs = grad_out, value, _pairs(spatial_shapes), sampling_locations, attention_weights
-    of_value, of_locations, of_weights = _backward(
-        backend, inputs, (needs[0], needs[1], needs[2]), value.device
-    )
-    # An operator cannot return None: an unneeded gradient is an empty tensor.
-    return (
-        value.new_empty(0) if of_value is None else of_value,
-        sampling_locations.new_empty(0) if of_locations is None else of_locations,
-        attention_weights.new_empty(0) if of_weights is None else of_weights,
-    )
+    grads = _backward(backend, inputs, (needs[0], needs[1], needs[2]), value.device)
+    return _gradients.filled(grads, (value, sampling_locations, attention_weights))
 
 
 @backward_op.register_fake
@@ -116,10 +110,8 @@ def _(
     attention_weights: Tensor,
     needs: Sequence[bool],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = value, sampling_locations, attention_weights
-    grads = [t.new_empty(t.shape if needed else 0) for t, needed in zip(inputs, needs, strict=True)]
-    return grads[0], grads[1], grads[2]
+) -> tuple[Tensor, ...]:
+    return _gradients.fake(needs, (value, sampling_locations, attention_weights))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -141,9 +133,7 @@ def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         needs,
         ctx.backend,
     )
-    of_value, of_locations, of_weights = (
-        grad if needed else None for grad, needed in zip(grads, needs, strict=True)
-    )
+    of_value, of_locations, of_weights = _gradients.wanted(grads, needs)
     return of_value, None, of_locations, of_weights, None
 
 

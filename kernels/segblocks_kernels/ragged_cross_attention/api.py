@@ -8,18 +8,9 @@ import torch
 from torch import Tensor
 
 from .._autocast import autocast
-from .._backend import REFERENCE, Backends, Candidate
 from .._check import check_float, check_same_device, check_same_dtype, check_shape
-from .reference import ragged_cross_attention_reference
-
-_OP = "ragged_cross_attention"
-BACKENDS = Backends(
-    _OP,
-    (
-        Candidate("triton", lambda device: f"{_OP} has no Triton kernel yet", frozenset({"cuda"})),
-        REFERENCE,
-    ),
-)
+from .op import BACKENDS, forward_op
+from .op import OP as _OP
 
 
 def _check(
@@ -87,7 +78,7 @@ def ragged_cross_attention(
     """
     q, k, v = autocast(q, k, v)
     _check(q, k, v, indices, offsets, bias)
-    BACKENDS.resolve(BACKENDS.request(backend), q.device)
+    request = BACKENDS.request(backend)
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
-    return ragged_cross_attention_reference(q, k, v, indices, offsets, bias, scale)
+    return forward_op(q, k, v, indices, offsets, bias, scale, request)[0]

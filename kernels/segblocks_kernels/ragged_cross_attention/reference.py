@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Gathered rows held at a time: at M=8 and D=32 in float32, 2 MiB of cache on the CPU, and 64 MiB
 # elsewhere, where a chunk has to be worth its launches.
@@ -16,10 +14,6 @@ _EDGES_ELSEWHERE = 1 << 16
 
 
 def _chunks(index: Tensor) -> Iterator[slice]:
-    # A compiler fuses the gathers itself, and a loop would tie the graph to one number of edges.
-    if torch.compiler.is_compiling():
-        yield slice(None)
-        return
     step = _EDGES_ON_CPU if index.device.type == "cpu" else _EDGES_ELSEWHERE
     for first in range(0, index.shape[0], step):
         yield slice(first, first + step)
@@ -68,54 +62,6 @@ def _segment_softmax(scores: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     return weights / total.index_select(0, rows)
 
 
-class _RaggedAttention(torch.autograd.Function):
-    """Keeps E*M weights for the backward, and gathered rows only some at a time.
-
-    Left to autograd, the gathered q, k and v would be kept: 3*E*M*D numbers.
-    """
-
-    @staticmethod
-    def forward(
-        q: Tensor, k: Tensor, v: Tensor, indices: Tensor, rows: Tensor, bias: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        scores = _gathered_dot(q, rows, k, indices) * scale
-        weights = _segment_softmax(scores + bias.to(scores.dtype).unsqueeze(-1), rows, q.shape[0])
-        return _scattered_sum(weights, v, indices, rows, q.shape[0]).to(q.dtype), weights
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        q, k, v, indices, rows, bias, scale = inputs
-        out, weights = output
-        ctx.mark_non_differentiable(weights)
-        ctx.save_for_backward(q, k, v, indices, rows, out, weights)
-        ctx.scale = scale
-        ctx.bias_dtype = bias.dtype
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        q, k, v, indices, rows, out, weights = ctx.saved_tensors
-        grad_out = grads[0]
-        need_q, need_k, need_v, _, _, need_bias, _ = ctx.needs_input_grad
-        grad_q = grad_k = grad_v = grad_bias = None
-        if need_v:
-            grad_v = _scattered_sum(weights, grad_out, rows, indices, v.shape[0]).to(v.dtype)
-        if need_q or need_k or need_bias:
-            delta = (grad_out.to(weights.dtype) * out.to(weights.dtype)).sum(-1)
-            grad_scores = _gathered_dot(grad_out, rows, v, indices) - delta.index_select(0, rows)
-            grad_scores = weights * grad_scores
-            if need_bias:
-                grad_bias = grad_scores.sum(-1).to(ctx.bias_dtype)
-            scaled = grad_scores * ctx.scale
-            if need_q:
-                grad_q = _scattered_sum(scaled, k, indices, rows, q.shape[0]).to(q.dtype)
-            if need_k:
-                grad_k = _scattered_sum(scaled, q, rows, indices, k.shape[0]).to(k.dtype)
-        return grad_q, grad_k, grad_v, None, None, grad_bias, None
-
-
 def ragged_cross_attention_reference(
     q: Tensor,
     k: Tensor,
@@ -124,8 +70,8 @@ def ragged_cross_attention_reference(
     offsets: Tensor,
     bias: Tensor | None,
     scale: float,
-) -> Tensor:
-    """Attend from each row to its own list of keys; differentiable in q, k, v and the bias.
+) -> tuple[Tensor, Tensor]:
+    """Attend from each row to its own list of keys.
 
     Args:
         q: (R, M, D).
@@ -137,9 +83,46 @@ def ragged_cross_attention_reference(
         scale: what scores are multiplied with.
 
     Returns:
-        (R, M, D).
+        The output (R, M, D), and the weight of each edge (E, M) in at least float32.
     """
     rows = edge_rows(offsets, indices.shape[0])
-    if bias is None:
-        bias = torch.zeros(indices.shape, dtype=torch.float32, device=q.device)
-    return _RaggedAttention.apply(q, k, v, indices, rows, bias, scale)[0]
+    scores = _gathered_dot(q, rows, k, indices) * scale
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype).unsqueeze(-1)
+    weights = _segment_softmax(scores, rows, q.shape[0])
+    return _scattered_sum(weights, v, indices, rows, q.shape[0]).to(q.dtype), weights
+
+
+def ragged_cross_attention_backward_reference(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    out: Tensor,
+    weights: Tensor,
+    scale: float,
+    needs: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of q, k, v and the bias that ``needs`` asks for; that of the bias is not cast.
+
+    Rows are gathered anew, some at a time; the README has the formulae.
+    """
+    need_q, need_k, need_v, need_bias = needs
+    rows = edge_rows(offsets, indices.shape[0])
+    grad_q = grad_k = grad_v = grad_bias = None
+    if need_v:
+        grad_v = _scattered_sum(weights, grad_out, rows, indices, v.shape[0]).to(v.dtype)
+    if need_q or need_k or need_bias:
+        delta = (grad_out.to(weights.dtype) * out.to(weights.dtype)).sum(-1)
+        grad_scores = _gathered_dot(grad_out, rows, v, indices) - delta.index_select(0, rows)
+        grad_scores = weights * grad_scores
+        if need_bias:
+            grad_bias = grad_scores.sum(-1)
+        scaled = grad_scores * scale
+        if need_q:
+            grad_q = _scattered_sum(scaled, k, indices, rows, q.shape[0]).to(q.dtype)
+        if need_k:
+            grad_k = _scattered_sum(scaled, q, rows, indices, k.shape[0]).to(k.dtype)
+    return grad_q, grad_k, grad_v, grad_bias
