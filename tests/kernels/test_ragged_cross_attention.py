@@ -11,6 +11,7 @@ from torch import Tensor
 from segblocks_kernels import ragged_cross_attention
 from segblocks_kernels.ragged_cross_attention import reference
 
+OP = torch.ops.segblocks.ragged_cross_attention.default
 LENGTHS = [3, 0, 1, 5, 0]
 CUDA = pytest.param(
     "cuda",
@@ -182,16 +183,39 @@ def test_autocast_casts_like_the_caller():
     assert torch.equal(got, ragged_cross_attention(*half, *rest))
 
 
-def test_compiles_whole():
-    q, k, v, indices, offsets, bias = make(dtype=torch.float32)
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_opcheck(dtype, biased, device):
+    q, k, v, indices, offsets, bias = make(dtype=dtype, device=device)
+    k = k.transpose(0, 1).contiguous().transpose(0, 1)
+    bias = bias.float().requires_grad_() if biased else None
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    torch.library.opcheck(OP, (*leaves, indices, offsets, bias, 0.5, "auto"))
+    edges = (indices, offsets, None if bias is None else bias.detach())
+    out, weights = OP(*[x.detach() for x in leaves], *edges, 0.5, "auto")
+    for needs in ([True] * 4, [True, False, False, False], [False, False, True, True]):
+        tensors = (torch.ones_like(out), *[x.detach() for x in leaves], *edges, out, weights)
+        torch.library.opcheck(
+            torch.ops.segblocks.ragged_cross_attention_backward.default,
+            (*tensors, 0.5, [*needs[:3], needs[3] and biased], "auto"),
+        )
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager", "inductor"])
+def test_compiles_whole(compiler, device):
+    torch._dynamo.reset()
+    q, k, v, indices, offsets, bias = make(dtype=torch.float32, device=device)
     leaves = [x.requires_grad_() for x in (q, k, v, bias)]
-    compiled = torch.compile(ragged_cross_attention, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(ragged_cross_attention, fullgraph=True, backend=compiler)
     got, want = (f(q, k, v, indices, offsets, bias) for f in (compiled, ragged_cross_attention))
     for a, b in zip(
         (got, *torch.autograd.grad(got.sum(), leaves)),
         (want, *torch.autograd.grad(want.sum(), leaves)),
         strict=True,
     ):
+        assert b.count_nonzero() > 0
         torch.testing.assert_close(a, b)
 
 
@@ -203,6 +227,7 @@ def test_exports_for_any_number_of_edges():
     edges = torch.export.Dim("edges", min=2, max=1 << 20)
     shapes = (None, None, None, {0: edges}, None, {0: edges})
     exported = torch.export.export(Module(), make(), dynamic_shapes=shapes)
+    assert [n.args[-1] for n in exported.graph.nodes if n.target is OP] == ["auto"]
     other = make([4, 1, 0, 0, 7])
     torch.testing.assert_close(exported.module()(*other), ragged_cross_attention(*other))
 
