@@ -151,16 +151,23 @@ def test_by_hand() -> None:
     assert np.isnan(result["APl"])
 
 
-def test_areas_of_youtube_vis() -> None:
+@pytest.mark.parametrize(
+    ("side", "name"), [(120, "s"), (128, "s"), (129, "m"), (200, "m"), (256, "m"), (257, "l")]
+)
+def test_areas_of_youtube_vis(side: int, name: str) -> None:
     """The mean over the frames that show the object decides, 128 and 256 squared."""
     mask = np.zeros((3, 300, 300), dtype=bool)
-    mask[0, :200, :200] = True
+    mask[0, :side, :side] = True
     metric = TrackAP()
     metric.update(annotated_video({1: mask}), predicted_video({1: mask}))
     result = metric.compute()
-    assert result["APm"] == pytest.approx(1)
-    assert np.isnan(result["APs"])
-    assert np.isnan(result["APl"])
+    # An area on the border belongs to both sides.
+    borders = {128: "sm", 256: "ml"}.get(side, name)
+    for other in "sml":
+        if other in borders:
+            assert result[f"AP{other}"] == pytest.approx(1)
+        else:
+            assert np.isnan(result[f"AP{other}"])
 
 
 def test_classes_without_objects_are_left_out_and_other_videos_count() -> None:
@@ -184,13 +191,16 @@ def test_classes_without_objects_are_left_out_and_other_videos_count() -> None:
 def test_class_scores_give_what_would_be_submitted(top_k: int) -> None:
     rng = np.random.default_rng(top_k)
     shape = (6, 20, 24)
-    raw, written = TrackAP(top_k=top_k, exclusive=True), TrackAP()
+    areas = {"s": (0.0, 60.0), "l": (60.0, 1e10)}
+    raw = TrackAP(top_k=top_k, exclusive=True, area_ranges=areas)
+    written = TrackAP(area_ranges=areas)
     for index in range(4):
         masks = blobs(rng, (1, 2, 3), shape)
-        objects = [ObjectInfo(i, i % 3 + 1) for i in masks]
+        # Two objects of one class that overlap, so that one loses pixels to the other.
+        objects = [ObjectInfo(i, 1 + i // 3) for i in masks]
         video = annotated_video(masks, name=str(index), objects=objects)
         found = {i: m ^ (rng.random(shape) < 0.05) for i, m in masks.items()}
-        scores = {i: 0.3 * rng.random(4) + 0.7 * np.eye(4)[i % 3 + 1] for i in found}
+        scores = {i: 0.3 * rng.random(4) + 0.7 * np.eye(4)[1 + i // 3] for i in found}
         result = predicted_video(found, class_scores=scores)
         raw.update(video, result)
         records = youtube_vis_records(result, top_k=top_k)
@@ -211,7 +221,27 @@ def test_class_scores_give_what_would_be_submitted(top_k: int) -> None:
         )
     assert repr(raw.compute()) == repr(written.compute())
     assert raw.compute()["AR100"] > 0
+    for name, record in raw.state_dict()["videos"].items():
+        for label, entry in record.items():
+            other = written.state_dict()["videos"][name][label]
+            assert entry["areas"] == other["areas"]
+            assert entry["iou"] == other["iou"]
     # What was written is final, however many there are.
     again = TrackAP(top_k=1, exclusive=True)
     again.update(video, predicted_video(dict.fromkeys((1, 2, 3), masks[1])))
     assert len(again.state_dict()["videos"]["3"]["2"]["scores"]) == 3
+
+
+def test_frames_that_a_better_track_takes_whole_do_not_count_for_the_area() -> None:
+    first = np.zeros((2, 4, 4), dtype=bool)
+    first[0] = True
+    second = first.copy()
+    second[1, :2] = True
+    scores = {1: np.eye(4)[2], 2: 0.5 * np.eye(4)[2]}
+    metric = TrackAP(top_k=2, exclusive=True)
+    metric.update(
+        annotated_video({1: first}), predicted_video({1: first, 2: second}, class_scores=scores)
+    )
+    entry = metric.state_dict()["videos"]["video"]["2"]
+    assert entry["areas"] == [16, 8]
+    assert entry["iou"] == [[1], [0]]
