@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
@@ -55,7 +55,7 @@ class ADE20KDataset(IndexedVideos):
         vocabulary: str | Vocabulary = "ade20k",
         name: str = "ade20k",
     ) -> None:
-        part = _FOLDERS.get(split, split)
+        part = _FOLDERS.get(val_split(split), split)
         self._classes = find_vocabulary(vocabulary)
         self._pictures = list_folder(Path(root) / "images" / part)
         self._folders = [Path(root) / f"annotations{kind}" / part for kind in ("", "_instance")]

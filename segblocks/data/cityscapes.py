@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
@@ -55,7 +55,7 @@ class CityscapesDataset(IndexedVideos):
     ) -> None:
         self.root = Path(root)
         self._classes = find_vocabulary(vocabulary)
-        self._split = split
+        self._split = split = val_split(split)
         cities = list_folder(self.root / "leftImg8bit" / split)
         self._pictures = [p for city in cities if city.is_dir() for p in list_folder(city)]
         names = (picture.stem.removesuffix("_leftImg8bit") for picture in self._pictures)

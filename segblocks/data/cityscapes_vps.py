@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segblocks.data.files import FrameFiles, get_field, read_json, write_json, write_picture
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.panoptic_png import (
     PanopticPng,
     PanopticTruth,
@@ -67,7 +67,7 @@ class CityscapesVPSDataset(IndexedVideos):
         name: str = "cityscapes_vps",
     ) -> None:
         self.root = Path(root)
-        self.split = split
+        self.split = split = val_split(split)
         self.dense = dense
         path = self.root / f"panoptic_gt_{split}_city_vps.json"
         self._where = str(path)
@@ -103,7 +103,7 @@ class CityscapesVPSDataset(IndexedVideos):
             size,
             FrameFiles(tuple(folder / kind / file_name for kind, file_name in pictures), size),
             PanopticTruth(annotated, size, self._classes),
-            tuple(annotated),
+            tuple(sorted(annotated)),
             collect_objects(segments, self._classes, f"{self._where}: {name}"),
             self._classes,
             frame_names=tuple(Path(file_name).stem for _, file_name in pictures)
@@ -150,10 +150,14 @@ class CityscapesVPSDataset(IndexedVideos):
         }
         dense = {}
         for name in self.names:
-            image = self._videos[name][0][0][_PREFIX:]
-            if image not in by_frame:
-                raise ValueError(f"{path}: images: there is none of the annotated frame {image!r}")
-            dense[name] = [file_name for _, file_name in sorted(videos[by_frame[image]])]
+            frames = [image[_PREFIX:] for image, _, _ in self._videos[name]]
+            for frame in frames:
+                if by_frame.get(frame) != by_frame.get(frames[0]) or frame not in by_frame:
+                    raise ValueError(
+                        f"{path}: images: the video of {frames[0]!r} lacks its annotated frame "
+                        f"{frame!r}"
+                    )
+            dense[name] = [file_name for _, file_name in sorted(videos[by_frame[frames[0]]])]
         return dense
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segblocks.data.files import FrameFiles, first_existing, get_field, read_json, write_json
-from segblocks.data.indexed import IndexedVideos, typed_field
+from segblocks.data.indexed import IndexedVideos, typed_field, val_split
 from segblocks.data.panoptic_png import (
     category_indices,
     choose_vocabulary,
@@ -59,6 +59,7 @@ class COCOPanopticDataset(PanopticStills):
         vocabulary: str | Vocabulary | None = None,
         name: str = "coco_panoptic",
     ) -> None:
+        split = val_split(split)
         folder, part = Path(root), f"panoptic_{split}2017"
         annotations = (f"annotations/{part}.json", f"{split}/panoptic.json")
         pngs = (f"annotations/{part}", part, f"{split}/panoptic")
@@ -105,24 +106,26 @@ class COCOInstancesDataset(IndexedVideos):
         vocabulary: str | Vocabulary | None = None,
         name: str = "coco_instances",
     ) -> None:
-        folder = Path(root)
+        folder, split = Path(root), val_split(split)
         places = (f"annotations/instances_{split}2017.json", f"{split}/instances.json")
         self._path = first_existing(folder, (file,) if file else places)
         self._images = first_existing(folder, _image_places(split))
         content = read_json(self._path, object_hook=_pack)
         self._classes = choose_vocabulary(vocabulary, content, "coco_instances", str(self._path))
         self._records = read_images(content, str(self._path))
-        self._objects, self._segments = self._parse_annotations(content)
+        self._annotations = self._parse_annotations(content)
         names = (record.name for record in self._records)
         super().__init__(name, "vis", names, self._classes)
 
     def _read(self, index: int) -> VideoSample:
         record = self._records[index]
-        # Polygons wait in arrays, a quarter of the size of lists.
-        segments = {
-            number: [p.tolist() for p in segment] if isinstance(segment, list) else segment
-            for number, segment in enumerate(self._segments[record.id], start=1)
-        }
+        objects, segments = [], {}
+        for number, annotation in enumerate(self._annotations.get(record.id, ()), start=1):
+            identity, label, crowd, segment = annotation
+            objects.append(ObjectInfo(number, label, crowd, {"annotation_id": identity}))
+            # Polygons wait in arrays, a quarter of the size of lists.
+            is_polygons = isinstance(segment, list)
+            segments[number] = [p.tolist() for p in segment] if is_polygons else segment
         where = f"{self._path}: {record.file_name}"
         return VideoSample(
             record.name,
@@ -131,35 +134,30 @@ class COCOInstancesDataset(IndexedVideos):
             FrameFiles((self._images / record.file_name,), record.size),
             RLEMasks({0: segments}, record.size, where),
             (0,),
-            tuple(self._objects[record.id]),
+            tuple(objects),
             self._classes,
             frame_names=(record.name,),
             attributes={"image_id": record.id},
         )
 
-    def _parse_annotations(
-        self, content: Any
-    ) -> tuple[dict[Any, list[ObjectInfo]], dict[Any, list[Any]]]:
+    def _parse_annotations(self, content: Any) -> dict[Any, list[tuple[Any, int, bool, Any]]]:
+        """Image -> id, class index, whether a crowd, and mask of its annotations."""
         indices = category_indices(self._classes)
-        objects: dict[Any, list[ObjectInfo]] = {record.id: [] for record in self._records}
-        segments: dict[Any, list[Any]] = defaultdict(list)
+        images = {record.id for record in self._records}
+        found: dict[Any, list[tuple[Any, int, bool, Any]]] = defaultdict(list)
         for i, record in enumerate(typed_field(content, "annotations", list, str(self._path))):
             where = f"{self._path}: annotations[{i}]"
             image = get_field(record, "image_id", where)
-            if image not in objects:
+            if image not in images:
                 raise ValueError(f"{where}: image_id {image!r} is not among the images")
             category = get_field(record, "category_id", where)
             if category not in indices:
                 raise ValueError(f"{where}: category_id {category} is not among the categories")
-            info = ObjectInfo(
-                len(objects[image]) + 1,
-                indices[category],
-                bool(record.get("iscrowd", 0)),
-                {"annotation_id": get_field(record, "id", where)},
-            )
-            objects[image].append(info)
-            segments[image].append(get_field(record, "segmentation", where))
-        return objects, dict(segments) | {i: [] for i in objects if i not in segments}
+            identity = get_field(record, "id", where)
+            segment = get_field(record, "segmentation", where)
+            crowd = bool(record.get("iscrowd", 0))
+            found[image].append((identity, indices[category], crowd, segment))
+        return dict(found)
 
 
 def write_coco(

@@ -60,14 +60,15 @@ class FrameTransform:
         # middle of each pixel of the frame.
         edges = np.stack([moved[1] - moved[0], moved[2] - moved[0]], axis=1)
         back = np.linalg.inv(edges / (width, height))
-        rows, columns = np.indices(self.size) + 0.5
-        x, y = columns - moved[0, 0], rows - moved[0, 1]
+        (top, left), whole = self.corner, self.resized
+        rows, columns = (np.arange(length)[:, None] for length in self.size)
+        y, x = rows + 0.5 - moved[0, 1], columns.T + 0.5 - moved[0, 0]
         column = np.floor(back[0, 0] * x + back[0, 1] * y).astype(np.int32)
         row = np.floor(back[1, 0] * x + back[1, 1] * y).astype(np.int32)
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         # What turning moves out of the picture's frame is lost, even where the window shows it.
-        for index, start, end in zip(np.indices(self.size), self.corner, self.resized, strict=True):
-            inside &= (index + start >= 0) & (index + start < end)
+        inside &= (rows + top >= 0) & (rows + top < whole[0])
+        inside &= (columns.T + left >= 0) & (columns.T + left < whole[1])
         return np.where(inside, row * np.int32(width) + column, np.int32(-1))
 
     def _move(self, value: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +63,22 @@ def split_names(split: str) -> tuple[str, ...]:
         (('valid', 'val'), ('train',))
     """
     return _SPLIT_NAMES.get(split, (split,))
+
+
+def val_split(split: str) -> str:
+    """Return the name of a split in layouts that never say "valid"."""
+    return "val" if split == "valid" else split
+
+
+def at_frame(frames: Mapping[int, T], t: int) -> T:
+    """Return what belongs to frame ``t``.
+
+    Raises:
+        ValueError: the frame is not annotated.
+    """
+    if t not in frames:
+        raise ValueError(f"frame {t} has no annotation; annotated are {sorted(frames)}")
+    return frames[t]
 
 
 def split_places(places: Iterable[str], split: str) -> list[str]:

@@ -19,7 +19,7 @@ from segblocks.data.files import (
     read_ids,
     write_picture,
 )
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, at_frame, val_split
 from segblocks.data.label_sequence import match_labels, write_frames
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
@@ -66,6 +66,7 @@ class KITTISTEPDataset(IndexedVideos):
     ) -> None:
         self.root = Path(root)
         self._classes = find_vocabulary(vocabulary)
+        split = val_split(split)
         self._maps = self.root / "panoptic_maps" / split
         self._images = first_existing(self.root, (f"images/{split}", "training/image_02"))
         names = (path.name for path in list_folder(self._maps) if path.is_dir())
@@ -115,7 +116,7 @@ class StepTruth:
 
     def __call__(self, t: int) -> Truth:
         """Return the annotation of frame ``t``."""
-        labels, instances = _read_map(self.maps[t], self.size, self.vocabulary)
+        labels, instances = _read_map(at_frame(self.maps, t), self.size, self.vocabulary)
         shown = {
             self.ids[key]: (labels == key[0]) & (instances == key[1])
             for key in _find_instances(labels, instances, self.vocabulary)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segblocks.data.files import first_existing
+from segblocks.data.indexed import val_split
 from segblocks.data.sample import VideoSample
 from segblocks.data.stills import PanopticStills, write_panoptic_stills
 from segblocks.text.vocabulary import Vocabulary
@@ -50,7 +51,7 @@ class MapillaryDataset(PanopticStills):
             raise ValueError(
                 f"MapillaryDataset: version must be one of {list(_FILES)}, got {version!r}"
             )
-        folder = Path(root) / _FOLDERS.get(split, split)
+        folder = Path(root) / _FOLDERS.get(val_split(split), split)
         file = _FILES[version]
         places = [f"{version}/panoptic/{file}"]
         if version == "v1.2":

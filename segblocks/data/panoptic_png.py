@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segblocks.data.files import get_field, read_ids, write_picture
+from segblocks.data.indexed import at_frame
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.label_files import id_to_rgb, rgb_to_id
 from segblocks.text.vocabulary import Vocabulary, get_vocabulary, list_vocabularies
@@ -59,9 +60,9 @@ class PanopticTruth:
 
     def __call__(self, t: int) -> Truth:
         """Return the annotation of frame ``t``."""
-        path, segments = self.frames[t].path, self.frames[t].segments
-        ids = rgb_to_id(read_ids(path, self.size, channels=3))
-        return make_truth(ids, segments, self.vocabulary, str(path))
+        frame = at_frame(self.frames, t)
+        ids = rgb_to_id(read_ids(frame.path, self.size, channels=3))
+        return make_truth(ids, frame.segments, self.vocabulary, str(frame.path))
 
 
 def category_indices(vocabulary: Vocabulary) -> dict[int, int]:

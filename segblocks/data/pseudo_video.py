@@ -183,7 +183,7 @@ class PseudoClip:
         source = self.sources[t]
         outside = source < 0
         masks = _sample(self.truth.masks, source) & ~outside
-        shown = np.flatnonzero(masks.any(axis=(1, 2)))
+        shown = np.flatnonzero(masks.reshape(len(masks), source.size).any(axis=1))
         semantic, ignore = None, outside
         if self.truth.semantic is not None:
             semantic = np.where(outside, np.int16(IGNORE), self.truth.semantic.ravel()[source])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segblocks.data.files import read_ids
+from segblocks.data.indexed import at_frame
 from segblocks.data.panoptic_png import category_indices
 from segblocks.data.sample import IGNORE, Truth
 from segblocks.text.vocabulary import Vocabulary
@@ -35,7 +36,7 @@ class SemanticTruth:
 
     def __call__(self, t: int) -> Truth:
         """Return the annotation of frame ``t``, which has no objects."""
-        path = self.maps[t]
+        path = at_frame(self.maps, t)
         categories = read_ids(path, self.size, channels=1)
         semantic = labels_from_categories(categories, self.vocabulary, str(path), void=self.void)
         return Truth((), np.zeros((0, *self.size), np.bool_), semantic)

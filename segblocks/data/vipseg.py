@@ -13,7 +13,7 @@ from segblocks.data.files import (
     read_json,
     write_json,
 )
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.label_sequence import write_frames
 from segblocks.data.panoptic_png import (
     PanopticPng,
@@ -65,7 +65,7 @@ class VIPSegDataset(IndexedVideos):
         name: str = "vipseg",
     ) -> None:
         self.root = Path(root)
-        path = self.root / f"panoptic_gt_VIPSeg_{split}.json"
+        path = self.root / f"panoptic_gt_VIPSeg_{val_split(split)}.json"
         self._where = str(path)
         content = read_json(path)
         self._classes = choose_vocabulary(vocabulary, content, "vipseg", str(path))

@@ -17,7 +17,7 @@ from segblocks.data.files import (
     write_names,
     write_picture,
 )
-from segblocks.data.indexed import IndexedVideos
+from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.label_sequence import match_labels, write_frames
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import VideoSample
@@ -56,7 +56,9 @@ class VSPWDataset(IndexedVideos):
     ) -> None:
         self.root = Path(root)
         self._classes = find_vocabulary(vocabulary)
-        super().__init__(name, "vss", read_names(self.root / f"{split}.txt"), self._classes)
+        super().__init__(
+            name, "vss", read_names(self.root / f"{val_split(split)}.txt"), self._classes
+        )
 
     def _read(self, index: int) -> VideoSample:
         name = self.names[index]

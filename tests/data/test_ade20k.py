@@ -54,6 +54,10 @@ def test_official_numbers(root: Path) -> None:
     np.testing.assert_array_equal(sample.read_truth(0).semantic, [[0, 7, -1, -1], [0, -1, 149, 8]])
 
 
+def test_valid_is_val(root: Path) -> None:
+    assert len(ADE20KDataset(root, "valid", vocabulary=STREET)) == 2
+
+
 def test_errors(root: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="images/training: no such folder"):
         ADE20KDataset(root, "train")

@@ -57,6 +57,10 @@ def test_ids_of_other_kinds_are_counted_a_class(tmp_path: Path) -> None:
         assert set(np.unique(np.array(image)).tolist()) == {0, 2, 5, 9, 11}
 
 
+def test_valid_is_val(root: Path) -> None:
+    assert len(CityscapesDataset(root, "valid", vocabulary=STREET)) == 2
+
+
 def test_errors(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match="leftImg8bit/train: no such folder"):
         CityscapesDataset(root, "train")

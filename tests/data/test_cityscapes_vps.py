@@ -55,8 +55,12 @@ def test_dense_videos_are_annotated_here_and_there(root: Path) -> None:
     sparse = replace(sample, read_truth=lambda t: sample.read_truth(2 * t))
     np.testing.assert_array_equal(sparse.read_truth(1).semantic, VIDEOS[1].read_truth(1).semantic)
     assert sample.frame_names[2] == "made_000001_000001_leftImg8bit"
-    write_json(root / "im_all_info_val_city_vps.json", {"images": images[:6]})
-    with pytest.raises(ValueError, match=r"im_all_info_val_city_vps\.json: images: there is none"):
+    write_json(root / "im_all_info_val_city_vps.json", {"images": images[:-1]})
+    assert len(CityscapesVPSDataset(root, dense=True)) == 2
+    write_json(root / "im_all_info_val_city_vps.json", {"images": images[:-2]})
+    with pytest.raises(
+        ValueError, match=r"im_all_info_val_city_vps\.json: images: the video of .* lacks"
+    ):
         CityscapesVPSDataset(root, dense=True)
 
 

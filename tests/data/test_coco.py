@@ -114,6 +114,10 @@ def test_polygons_and_plain_run_lengths(root: Path) -> None:
     np.testing.assert_array_equal(masks[1], plain)
 
 
+def test_valid_is_val(root: Path) -> None:
+    assert len(COCOPanopticDataset(root, "valid")) == 2
+
+
 def test_errors(root: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"panoptic_train2017\.json, train/panoptic\.json"):
         COCOPanopticDataset(root, "train")

@@ -93,6 +93,8 @@ def test_errors(root: Path, tmp_path: Path) -> None:
         KITTISTEPDataset(root, vocabulary=street)[0]
     with pytest.raises(ValueError, match=r"ids must lie in 1\.\.65535, got 65536"):
         write_kitti_step([made_street(ids=(65536,))], tmp_path / "high")
+    with pytest.raises(ValueError, match=r"frame 2 has no annotation; annotated are \[0, 1\]"):
+        KITTISTEPDataset(root, "valid", vocabulary=STREET)[1].read_truth(2)
     Image.new("L", (14, 8)).save(root / MAP)
     with pytest.raises(ValueError, match=r"000001\.png: expected 3 channel"):
         KITTISTEPDataset(root, vocabulary=STREET)[0]

@@ -26,6 +26,10 @@ def test_round_trip(root: Path) -> None:
         assert_same_panoptic(read, as_still(made))
 
 
+def test_valid_is_val(root: Path) -> None:
+    assert len(MapillaryDataset(root, "valid")) == 2
+
+
 def test_other_versions(root: Path) -> None:
     folder = root / "validation"
     (folder / "v1.2/panoptic").rename(folder / "panoptic")

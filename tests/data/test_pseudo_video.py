@@ -13,33 +13,24 @@ from scipy import ndimage
 
 from segblocks.data.coco import COCOInstancesDataset, COCOPanopticDataset
 from segblocks.data.frame_transform import RandomPose
+from segblocks.data.indexed import IndexedVideos
 from segblocks.data.pseudo_video import PseudoVideos
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
-from segblocks.text.vocabulary import Vocabulary
 from tests.data.made_panoptic import STREET
 
 SIZE = (96, 128)
-# A class or object, and the colour in which it is painted.
-COLORS = {1: (250, 20, 30), 70000: (10, 240, 40), 3: (30, 60, 250), "road": (90, 90, 90)}
+# An object, or 0 for the road, and the colour in which it is painted.
+COLORS = {1: (250, 20, 30), 70000: (10, 240, 40), 3: (30, 60, 250), 0: (90, 90, 90)}
 
 
-@dataclass
-class Stills:
+class Stills(IndexedVideos):
     """A dataset of the stills that it is given."""
 
-    samples: list[VideoSample]
-    name: str = "made"
-    task: str = "vps"
-    vocabulary: Vocabulary | None = STREET
+    def __init__(self, samples: list[VideoSample]) -> None:
+        super().__init__("made", "vps", (sample.name for sample in samples), STREET)
+        self.samples = samples
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sample.name for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> VideoSample:
+    def _read(self, index: int) -> VideoSample:
         return self.samples[index]
 
 
@@ -51,7 +42,7 @@ class Painted:
 
     def read_frame(self, t: int) -> np.ndarray:
         picture = np.zeros((*SIZE, 3), np.uint8)
-        picture[:] = COLORS["road"]
+        picture[:] = COLORS[0]
         for identity, mask in zip(self.truth.ids, self.truth.masks, strict=True):
             picture[mask] = COLORS[identity]
         return picture
@@ -89,7 +80,7 @@ def test_a_picture_that_shows_its_masks_agrees_with_them() -> None:
             assert truth.ignore is not None
             assert list(truth.ids) == sorted(truth.ids)
             layers = dict(zip(truth.ids, truth.masks, strict=True))
-            layers["road"] = ~truth.ignore & ~truth.masks.any(axis=0)
+            layers[0] = ~truth.ignore & ~truth.masks.any(axis=0)
             for key, mask in layers.items():
                 # Away from borders, where pictures mix colours, both say the same of each pixel.
                 inner = ndimage.binary_erosion(mask, iterations=4)

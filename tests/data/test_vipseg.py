@@ -47,6 +47,8 @@ def test_workers_can_have_it(root: Path) -> None:
 def test_errors(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"panoptic_gt_VIPSeg_train\.json: no such file"):
         VIPSegDataset(root, "train")
+    with pytest.raises(ValueError, match=r"frame 1 has no annotation; annotated are \[0, 2\]"):
+        VIPSegDataset(root, "valid")[1].read_truth(1)
     sample = VIPSegDataset(root)[0]
     png = root / "panomasksRGB/0_wHv/00000001.png"
     Image.new("RGB", (5, 4), (8, 0, 0)).save(png)

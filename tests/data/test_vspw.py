@@ -59,6 +59,8 @@ def test_test_sets_have_no_masks(root: Path) -> None:
 def test_errors(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"train\.txt: no such list"):
         VSPWDataset(root, "train")
+    with pytest.raises(ValueError, match=r"frame 0 has no annotation; annotated are \[1\]"):
+        VSPWDataset(root, "valid", vocabulary=STREET)[1].read_truth(0)
     Image.new("L", (14, 8), 130).save(root / MASK)
     with pytest.raises(ValueError, match=r"00001\.png: .*value 130, which is no category of vspw"):
         VSPWDataset(root)[0].read_truth(1)
