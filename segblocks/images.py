@@ -74,6 +74,17 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
+def plain_name(name: str) -> str:
+    """Return a file name without its image suffix; other dots belong to the name.
+
+    Example:
+        >>> plain_name("clip.0007.JPG"), plain_name("clip.0007")
+        ('clip.0007', 'clip.0007')
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and dot + suffix.lower() in IMAGE_SUFFIXES else name
+
+
 def list_suffixes() -> str:
     """The image suffixes as one readable string."""
     return ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
@@ -92,15 +103,28 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, not an image, or deeper than 8 bits a channel.
+        ValueError: the file is damaged, not an image, deeper than 8 bits a channel, or of more
+            pixels than Pillow takes.
     """
     try:
         with Image.open(path) as image:
             return image_to_rgb(image, str(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image file") from None
+    except Image.DecompressionBombError as error:
+        raise too_large(path, error) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable image ({error})") from error
+
+
+def too_large(path: Path, error: Exception) -> ValueError:
+    """Say of a picture that Pillow refused for its size how large it is, and what to do."""
+    pixels = re.search(r"\((\d+) pixels\)", str(error))
+    size = f"{int(pixels[1]):,} pixels are" if pixels else "it is"
+    return ValueError(
+        f"{path}: {size} too large an image; scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS "
+        "if you trust the file"
+    )
 
 
 def image_to_rgb(image: Image.Image, where: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from segblocks.images import too_large
 from segblocks.ops.palette import davis_palette
 
 
@@ -91,7 +92,7 @@ def read_pixels(path: Path) -> NDArray[np.integer]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an image.
+        ValueError: not an image, or one of more pixels than Pillow takes.
     """
     try:
         with Image.open(path) as image:
@@ -100,5 +101,7 @@ def read_pixels(path: Path) -> NDArray[np.integer]:
             return np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such mask file") from None
+    except Image.DecompressionBombError as error:
+        raise too_large(path, error) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable image ({error})") from error

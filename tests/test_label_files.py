@@ -43,3 +43,12 @@ def test_ids_that_no_png_holds(tmp_path: Path, bad: int) -> None:
 @given(st.lists(st.integers(0, (1 << 24) - 1), min_size=1))
 def test_colours_hold_ids(ids: list[int]) -> None:
     assert rgb_to_id(id_to_rgb(np.array(ids))).tolist() == ids
+
+
+def test_a_picture_of_too_many_pixels_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_label_map(tmp_path / "a.png", np.zeros((40, 50), np.int64))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a\.png: 2,000 pixels are too large"):
+        read_label_map(tmp_path / "a.png")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from segblocks._optional import require
+from segblocks.inference.container_end import missing_end
 
 # A file may end this much before the duration it states: containers round, and the last frame's
 # own duration is often missing.
@@ -102,13 +103,12 @@ class VideoDecoder:
         # The index of an MP4 says where its last frame lies: a cut file is found before the work.
         entries = getattr(self._stream, "index_entries", None)
         size = self._container.size
-        if not entries or size <= 0:
-            return
-        last = max(entry.pos + entry.size for entry in entries)
-        if last > size:
-            raise ValueError(
-                f"{self.path}: the video is cut off ({size} bytes, its index reaches to {last})"
-            )
+        last = max((entry.pos + entry.size for entry in entries or ()), default=0)
+        missing = missing_end(self.path, self._container.format.name)
+        if last > size > 0:
+            missing = f"{size} bytes, its index reaches to {last}"
+        if missing is not None:
+            raise ValueError(f"{self.path}: the video is cut off ({missing})")
 
     def _damaged(self, index: int, reason: str) -> ValueError:
         return ValueError(f"{self.path}: the video is damaged after {index} frames ({reason})")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -12,13 +15,19 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 
+from segblocks._files import expand
 from segblocks.images import (
     IMAGE_SUFFIXES,
     list_images,
+    plain_name,
     read_images,
     to_frame,
 )
 from segblocks.inference.decode import VideoDecoder
+
+# One letter would be a drive of Windows; Path makes one slash of two.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_GONE = "it was copied without its frames"
 
 VideoSource: TypeAlias = (
     "str | PathLike[str] | np.ndarray | torch.Tensor | Iterable[Any] | VideoReader"
@@ -29,7 +38,8 @@ class VideoReader:
     """Give out the frames of a video once, in order, each decoded when it is asked for.
 
     Made by `open_video`. Every frame has the size of the first. What holds a file open lets go of
-    it at the end, on `close`, at the end of a ``with`` block, and when the reader is collected.
+    it at the end, on `close`, at the end of a ``with`` block, and when the reader is collected. A
+    pickled reader comes back used up; that of a file or folder can be reopened.
 
     Args:
         frames: iterator of whatever `to_frame` takes.
@@ -40,6 +50,8 @@ class VideoReader:
         close: releases what ``frames`` holds.
         max_frames: end after this many; later ones are not even decoded.
         path: of the file or folder, None for other sources.
+        frame_names: file name of each frame, None where frames have none.
+        is_exact: whether ``num_frames`` is counted, not only stated by a file.
     """
 
     def __init__(
@@ -53,12 +65,16 @@ class VideoReader:
         close: Callable[[], None] | None = None,
         max_frames: int | None = None,
         path: Path | None = None,
+        frame_names: Sequence[str] | None = None,
+        is_exact: bool = False,
     ) -> None:
         self.name = name
         self.path = path
         self.fps = fps
         self._frames: Iterator[Any] | None = frames
         self._num_frames = num_frames
+        self._frame_names = None if frame_names is None else tuple(frame_names)
+        self._is_exact = is_exact
         self.max_frames = max_frames
         self._reopen = reopen
         self._close = close
@@ -96,6 +112,18 @@ class VideoReader:
         return min(known) if self._num_frames is not None else None
 
     @property
+    def most_frames(self) -> int | None:
+        """Number of frames that there cannot be more of, None where there may be any."""
+        counted = self._num_frames if self._is_exact else None
+        known = [n for n in (counted, self.max_frames) if n is not None]
+        return min(known, default=None)
+
+    @property
+    def frame_names(self) -> tuple[str, ...] | None:
+        """File name of each frame, in order; None where frames have none."""
+        return None if self._frame_names is None else self._frame_names[: self.max_frames]
+
+    @property
     def can_reopen(self) -> bool:
         """Whether `reopen` works."""
         return not isinstance(self._reopen, str)
@@ -121,6 +149,13 @@ class VideoReader:
         if self._close is not None:
             self._close()
             self._close = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Frames and open files cannot travel, and arrays should not.
+        reopen = self._reopen
+        if not isinstance(reopen, str):
+            reopen = _GONE if self.path is None else partial(_open_path, self.path)
+        return {**vars(self), "_frames": None, "_close": None, "_reopen": reopen}
 
     def __enter__(self) -> Self:
         return self
@@ -153,9 +188,18 @@ def open_video(
 ) -> VideoReader:
     """Open a video of any kind for reading it frame by frame.
 
+    A file that was cut off raises: MP4, MOV and AVI by their index, Matroska, WebM, GIF and MPEG-TS
+    by their structure, others where the decoder notices. What cannot be told is a file that ends
+    exactly between two packets or blocks of a format that states neither length nor end: MPEG-TS,
+    MPEG-PS, Ogg, raw streams, and Matroska or WebM written live.
+
+    URLs are not read: download the video first, or pass an iterator of its frames, such as one over
+    OpenCV's ``VideoCapture`` (BGR: reverse the channels) or PyAV.
+
     Args:
         source: path of a video file (needs the ``video`` extra), of an image file or of a folder of
-            images (natural order: frame2 before frame10; EXIF orientation applied); array or
+            images (natural order: frame2 before frame10; EXIF orientation applied; the files' names
+            are kept for the pictures of a result); array or
             tensor (T, H, W, 3) or tensor (T, 3, H, W), uint8; or any iterable or iterator of
             frames, each (H, W, 3) uint8, a tensor (3, H, W), a PIL image or an image path.
             Always RGB. A reader is returned as it is.
@@ -169,8 +213,8 @@ def open_video(
         FileNotFoundError: there is no such file.
         ImportError: a video file without PyAV.
         TypeError: ``source`` is none of these.
-        ValueError: unreadable or cut-off file, empty folder, array of another shape or dtype, fps
-            not positive. A bad frame in the middle raises when it is reached.
+        ValueError: unreadable or cut-off file, URL, empty folder or list, array of another shape or
+            dtype, fps not positive. A bad frame in the middle raises when it is reached.
 
     Example:
         >>> import numpy as np
@@ -193,20 +237,28 @@ def _open(source: VideoSource) -> VideoReader:
     if isinstance(source, VideoReader):
         return source
     if isinstance(source, str | PathLike):
-        return _open_path(Path(source))
+        if _URL.match(os.fspath(source)) and not os.path.exists(source):
+            raise ValueError(
+                f"{os.fspath(source)}: URLs are not read; download the video, or pass an iterator "
+                "of its frames"
+            )
+        return _open_path(expand(source))
     if isinstance(source, np.ndarray | torch.Tensor):
         return _open_array(source)
     return _open_iterable(source)
 
 
 def _open_path(path: Path) -> VideoReader:
-    def reopen() -> VideoReader:
-        return _open_path(path)
-
     if path.is_dir() or (path.exists() and path.suffix.lower() in IMAGE_SUFFIXES):
         paths = list_images(path) if path.is_dir() else [path]
         return VideoReader(
-            read_images(paths), name=str(path), num_frames=len(paths), reopen=reopen, path=path
+            read_images(paths),
+            name=str(path),
+            num_frames=len(paths),
+            reopen=partial(_open_path, path),
+            path=path,
+            frame_names=[image.name for image in paths],
+            is_exact=True,
         )
     decoder = VideoDecoder(path)
     return VideoReader(
@@ -214,7 +266,7 @@ def _open_path(path: Path) -> VideoReader:
         name=str(path),
         fps=decoder.fps,
         num_frames=decoder.num_frames,
-        reopen=reopen,
+        reopen=partial(_open_path, path),
         close=decoder.close,
         path=path,
     )
@@ -235,6 +287,7 @@ def _open_array(video: np.ndarray | torch.Tensor) -> VideoReader:
         name="video array",
         num_frames=shape[0],
         reopen=lambda: _open_array(video),
+        is_exact=True,
     )
 
 
@@ -246,15 +299,28 @@ def _open_iterable(frames: Any) -> VideoReader:
         )
     iterator = iter(frames)
     one_shot = iterator is frames
+    count = len(frames) if hasattr(frames, "__len__") else None  # pyright: ignore
+    if count == 0:
+        raise ValueError("frames: has no frames, got an empty list")
     return VideoReader(
         map(_own, iterator),
         name="frames",
-        num_frames=len(frames) if hasattr(frames, "__len__") else None,  # pyright: ignore
+        num_frames=count,
         reopen="it is an iterator, whose frames are gone once they are read; pass a list, a file "
         "or a folder instead"
         if one_shot
         else lambda: _open_iterable(frames),
+        frame_names=_names_of(frames),
+        is_exact=isinstance(frames, list | tuple),
     )
+
+
+def _names_of(frames: Any) -> list[str] | None:
+    """The file names in a list of paths, where no two are alike."""
+    if not isinstance(frames, list | tuple) or not all(isinstance(f, str | Path) for f in frames):
+        return None
+    names = [Path(frame).name for frame in frames]
+    return names if len({plain_name(name) for name in names}) == len(names) else None
 
 
 def _own(frame: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import pickle
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segblocks.images import natural_key
+from segblocks.inference import decode
 from segblocks.inference.video import VideoReader, open_video
 
 av = pytest.importorskip("av")
@@ -200,10 +202,13 @@ def test_truncated_mp4_raises(tmp_path: Path, options: dict[str, str]) -> None:
         list(open_video(path))
 
 
-def test_truncated_mkv_raises_after_its_whole_frames(tmp_path: Path) -> None:
+def test_an_mkv_of_less_than_it_states_raises_after_its_whole_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "a.mkv", noise(40))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
+    monkeypatch.setattr(decode, "missing_end", lambda *_: None)
     seen: list[np.ndarray] = []
     with pytest.raises(ValueError, match=r"a\.mkv.*after (\d+) frames"):
         seen.extend(open_video(path))
@@ -355,3 +360,69 @@ def test_max_frames_ends_early_and_decodes_no_more(tmp_path: Path) -> None:
     assert len(list(open_video(endless, max_frames=2))) == 2
     with pytest.raises(ValueError, match="max_frames"):
         open_video(path, max_frames=0)
+
+
+def test_frames_keep_their_names(tmp_path: Path) -> None:
+    folder = save_images(tmp_path / "f", ["a.2.png", "a.10.png", "a.11.bmp"])
+    reader = open_video(folder)
+    assert reader.frame_names == ("a.2.png", "a.10.png", "a.11.bmp")
+    assert open_video(folder, max_frames=2).frame_names == ("a.2.png", "a.10.png")
+    assert reader.reopen().frame_names == reader.frame_names
+    assert open_video(folder / "a.2.png").frame_names == ("a.2.png",)
+    listed = [folder / "a.11.bmp", str(folder / "a.2.png")]
+    assert open_video(listed).frame_names == ("a.11.bmp", "a.2.png")
+    assert open_video([folder / "a.2.png"] * 2).frame_names is None
+    assert open_video(iter(listed)).frame_names is None
+    assert open_video(noise(2)).frame_names is None
+
+
+def test_the_most_frames_that_there_can_be(tmp_path: Path) -> None:
+    folder = save_images(tmp_path / "f", ["1.png", "2.png"])
+    for exact in (folder, noise(2), list(noise(2))):
+        assert open_video(exact).most_frames == 2
+        assert open_video(exact, max_frames=1).most_frames == 1
+        assert open_video(exact, max_frames=3).most_frames == 2
+    stated = write_video(tmp_path / "a.mp4", gray_levels(4))
+    for unsure in (stated, iter(noise(2))):
+        assert open_video(unsure).most_frames is None
+    assert open_video(stated, max_frames=9).most_frames == 9
+
+
+def test_a_copy_by_pickle_opens_its_path_again_and_holds_no_frames(tmp_path: Path) -> None:
+    reader = open_video(save_images(tmp_path / "f", ["1.png", "2.png"]), fps=3, max_frames=1)
+    next(reader)
+    copy = pickle.loads(pickle.dumps(reader))
+    assert (copy.name, copy.fps, copy.frame_names) == (reader.name, 3, ("1.png",))
+    with pytest.raises(ValueError, match="used up"):
+        iter(copy)
+    np.testing.assert_array_equal(list(copy.reopen()), gray_levels(1))
+    array = pickle.dumps(open_video(np.zeros((1, 500, 500, 3), np.uint8)))
+    assert len(array) < 10_000
+    with pytest.raises(ValueError, match="copied without its frames"):
+        pickle.loads(array).reopen()
+
+
+@pytest.mark.parametrize("url", ["https://a.org/b.mp4", "rtsp://camera/1", Path("http://a/b")])
+def test_urls_are_not_read(url: str | Path) -> None:
+    with pytest.raises(ValueError, match=r"URLs are not read; .*iterator"):
+        open_video(url)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_images(tmp_path / "f", ["1.png"])
+    assert open_video("~/f").path == tmp_path / "f"
+
+
+def test_an_image_of_too_many_pixels_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: 3,072 pixels are too large"):
+        list(open_video(tmp_path / "a.png"))
+
+
+def test_an_empty_list_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="no frames"):
+        open_video([])
