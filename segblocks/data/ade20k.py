@@ -166,7 +166,7 @@ def write_ade20k(
     Raises:
         ValueError: a missing vocabulary or semantic map, or an id out of range.
     """
-    root, part = Path(root), _FOLDERS.get(split, split)
+    root, part = Path(root), _FOLDERS.get(val_split(split), split)
     for still in list_stills(samples, "write_ade20k"):
         write_picture(root / "images" / part / f"{still.name}{suffix}", still.frame)
         categories, instances = _paint(still)

@@ -129,7 +129,7 @@ def write_cityscapes(
     Raises:
         ValueError: a missing vocabulary or semantic map, or a category id out of range.
     """
-    root = Path(root)
+    root, split = Path(root), val_split(split)
     for still in list_stills(samples, "write_cityscapes"):
         city = "made"
         write_picture(

@@ -176,7 +176,7 @@ def write_cityscapes_vps(
     Raises:
         ValueError: no samples, a vocabulary that is missing or another, or objects that overlap.
     """
-    root = Path(root)
+    root, split = Path(root), val_split(split)
     images, annotations = [], []
     vocabulary: Vocabulary | None = None
     for number, sample in enumerate(samples, start=1):

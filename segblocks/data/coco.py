@@ -182,6 +182,7 @@ def write_coco(
         ValueError: no annotated frame, a vocabulary that is missing or another, an object without a
             label, or, in panoptic annotations, objects that overlap.
     """
+    split = val_split(split)
     annotations, images = Path(root) / "annotations", Path(root) / f"{split}2017"
     if kind == "panoptic":
         part = annotations / f"panoptic_{split}2017"

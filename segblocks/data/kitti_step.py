@@ -142,7 +142,7 @@ def write_kitti_step(
         ValueError: no vocabulary, objects that overlap or are of no thing class, or ids beyond
             65535.
     """
-    root = Path(root)
+    root, split = Path(root), val_split(split)
     for sample in samples:
         frames = write_frames(root / "images" / split / sample.name, sample, ".png")
         folder = root / "panoptic_maps" / split / sample.name

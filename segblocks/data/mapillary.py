@@ -86,7 +86,7 @@ def write_mapillary(
         ValueError: no annotated frame, a vocabulary that is missing or another, or objects that
             overlap.
     """
-    folder = Path(root) / _FOLDERS.get(split, split)
+    folder = Path(root) / _FOLDERS.get(val_split(split), split)
     pngs = folder / "v1.2" / "panoptic"
     annotations = pngs / _FILES["v1.2"]
     write_panoptic_stills(

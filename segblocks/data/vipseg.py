@@ -137,7 +137,7 @@ def write_vipseg(
     Raises:
         ValueError: no samples, a vocabulary that is missing or another, or objects that overlap.
     """
-    root = Path(root)
+    root, split = Path(root), val_split(split)
     videos, annotations = [], []
     vocabulary: Vocabulary | None = None
     for sample in samples:

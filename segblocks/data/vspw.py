@@ -101,7 +101,7 @@ def write_vspw(
     Raises:
         ValueError: a missing vocabulary or semantic map, or a category id out of range.
     """
-    root = Path(root)
+    root, split = Path(root), val_split(split)
     names = []
     for sample in samples:
         names.append(sample.name)
