@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from segblocks.inference.mask_files import read_masks
 from segblocks.label_files import write_label_map
@@ -65,3 +65,76 @@ def test_files_that_are_no_mask(tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "c.png")
     with pytest.raises(ValueError, match="no mask"):
         read_masks(tmp_path / "c.png")
+
+
+def disc(scale: int = 1, color: int | tuple[int, int, int] = 255) -> Image.Image:
+    image = Image.new("L" if isinstance(color, int) else "RGB", (64 * scale, 48 * scale))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse([scale * n for n in (10, 8, 40, 38)], fill=color)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.jpg", {}), ("a.JPEG", {"quality": 100}), ("a.webp", {"quality": 100})]
+)
+def test_lossy_formats_are_refused(tmp_path: Path, name: str, options: dict[str, int]) -> None:
+    disc().save(tmp_path / name, **options)
+    with pytest.raises(ValueError, match="save masks as PNG"):
+        read_masks(tmp_path / name)
+    # The content counts, not the suffix.
+    (tmp_path / "a.png").write_bytes((tmp_path / name).read_bytes())
+    with pytest.raises(ValueError, match="save masks as PNG"):
+        read_masks(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.webp", {"lossless": True}), ("a.bmp", {})])
+def test_other_formats_without_loss_are_read(
+    tmp_path: Path, name: str, options: dict[str, bool]
+) -> None:
+    disc().save(tmp_path / name, **options)
+    masks, ids = read_masks(tmp_path / name)
+    assert len(ids) == 1
+    np.testing.assert_array_equal(masks[0], np.array(disc()) > 0)
+
+
+@pytest.mark.parametrize("color", [255, (250, 40, 0)])
+@pytest.mark.parametrize("resample", ["BILINEAR", "BICUBIC", "LANCZOS", "BOX"])
+def test_soft_edges_are_refused(
+    tmp_path: Path, resample: str, color: int | tuple[int, int, int]
+) -> None:
+    soft = disc(4, color).resize((64, 48), Image.Resampling[resample])
+    soft.save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"specks.*threshold"):
+        read_masks(tmp_path / "a.png")
+    disc(4, color).resize((64, 48), Image.Resampling.NEAREST).save(tmp_path / "b.png")
+    assert len(read_masks(tmp_path / "b.png")[1]) == 1
+
+
+def test_noise_of_jpeg_saved_as_png_is_refused(tmp_path: Path) -> None:
+    disc().save(tmp_path / "a.jpg", quality=50)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="specks"):
+        read_masks(tmp_path / "a.png")
+
+
+def test_small_objects_and_thin_scribbles_are_objects(tmp_path: Path) -> None:
+    labels = np.zeros((48, 64), np.uint8)
+    for number in range(1, 31):  # a flock, two pixels each
+        y, x = divmod(4 * number, 60)
+        labels[4 * y : 4 * y + 2, x] = number
+    Image.fromarray(labels).save(tmp_path / "flock.png")
+    assert read_masks(tmp_path / "flock.png")[1] == tuple(range(1, 31))
+    labels[:] = 0
+    for number in range(1, 7):  # lines of one pixel that cross
+        labels[4 * number] = number
+    labels[:, 20] = 9
+    Image.fromarray(labels).save(tmp_path / "lines.png")
+    assert read_masks(tmp_path / "lines.png")[1] == (1, 2, 3, 4, 5, 6, 9)
+
+
+def test_three_small_objects_may_touch_another(tmp_path: Path) -> None:
+    labels = np.zeros((48, 64), np.uint8)
+    labels[10:30, 10:30] = 7
+    labels[15, 30:33], labels[20, 30:33], labels[25, 30] = 1, 2, 3
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    assert read_masks(tmp_path / "a.png")[1] == (1, 2, 3, 7)
