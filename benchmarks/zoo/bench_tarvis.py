@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def part_of(model: TarViS, name: str, frames: Tensor) -> Callable[[], object]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("device", DEVICES)
-def bench_clip(device: str, part: str, dtype: str, bench: Callable, benchmark: object) -> None:
+def bench_clip(device: str, part: str, dtype: str, bench: Callable, benchmark: Any) -> None:
     benchmark.group = f"{device}-{part}"
     shape = SHAPES[device]
     frames = torch.randint(0, 256, (1, shape.frames, 3, shape.height, shape.width))

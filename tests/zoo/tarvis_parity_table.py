@@ -15,7 +15,11 @@ KINDS = {
     "decoder states": ("queries_in", "decoder/"),
     "class logits": ("class_logits",),
     "mask logits": ("mask_logits",),
-    "decoder states, class and mask logits less their mean": ("decoder_dev", "class_logits_dev", "mask_logits_dev"),
+    "decoder states, class and mask logits less their mean": (
+        "decoder_dev",
+        "class_logits_dev",
+        "mask_logits_dev",
+    ),
     "outputs": ("output/",),
 }
 
