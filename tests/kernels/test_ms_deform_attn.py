@@ -185,6 +185,34 @@ def test_points_far_outside_count_as_zero(device: str, backend: str) -> None:
     assert torch.isfinite(out).all()
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("device", "backend"), FAST)
+def test_nan_spreads_as_in_the_reference(
+    device: str, backend: str, dtype: torch.dtype, deterministic: bool
+) -> None:
+    case = Case(((4, 5), (0, 3), (2, 2)), dim=20, points=2, queries=70, batch=1)
+    value, locations, weights = case.inputs(dtype, device)
+    locations[0, 1, 0, 0, 1, 0] = torch.nan
+    locations[0, 1, 1, 2, 0, 1] = torch.nan
+    locations[0, 66, 1, 0, 0] = torch.nan
+    locations[0, 3, 0, 0, 0] = torch.tensor([torch.nan, 7.0])  # and outside
+    locations[0, 5, 0, 1] = torch.nan  # of a level without pixels
+    locations[0, 6, 0, 1] = torch.inf
+    want = run(case, (value.cpu(), locations.cpu(), weights.cpu()), "reference")
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        got = run(case, (value, locations, weights), backend)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert want[0].isnan().sum() == 4 * case.dim
+    assert not want[1].isnan().any()
+    assert want[3].isnan().sum() == 4
+    for g, w in zip(got, want, strict=True):
+        assert torch.equal(g.isnan().cpu(), w.isnan())
+        torch.testing.assert_close(g.cpu(), w, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize(("device", "backend"), ALL)
 def test_nothing_to_do(device: str, backend: str) -> None:
     for case in (

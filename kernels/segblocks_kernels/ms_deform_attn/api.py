@@ -75,9 +75,9 @@ def ms_deform_attn(
 
     The core of multi-scale deformable attention (Deformable DETR, Zhu et al. 2021, section 4.1,
     equation 3): projections, softmax and reference points are the caller's. Samples outside a
-    level count as zero. Coordinates and sums are float32 whatever the type of ``value`` (float64
-    where an input is float64); make the coordinates in float32, half precision costs up to 0.6
-    pixels at a width of 160. Differentiable once in all three tensors.
+    level count as zero, those at NaN make the output NaN. Coordinates and sums are float32 whatever
+    the type of ``value`` (float64 where an input is float64); make the coordinates in float32, half
+    precision costs up to 0.6 pixels at a width of 160. Differentiable once in all three tensors.
 
     Args:
         value: tokens of all levels, one level after the other, each row-major: (B, N, M, D).

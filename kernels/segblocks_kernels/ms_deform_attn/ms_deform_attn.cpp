@@ -88,8 +88,10 @@ struct Geometry {
     dots.resize(4 * kBlock * points);
   }
 
+  // A sample at NaN gets the corner (undefined, undefined): on the level its weights, which are NaN,
+  // reach the sum, and outside it nothing is scattered.
   void prepare(const T* location, const T* weight, int64_t stride, int64_t queries, int64_t points,
-               int64_t height, int64_t width) {
+               int64_t height, int64_t width, T undefined) {
     int64_t n = 0;
     for (int64_t q = 0; q < queries; ++q) {
       for (int64_t p = 0; p < points; ++p, ++n) {
@@ -98,24 +100,29 @@ struct Geometry {
         attention[n] = weight[q * stride + p];
       }
     }
-    resolve(n, T(height), T(width));
+    if (height == 0 || width == 0) {  // nothing to sample, not even at NaN
+      std::fill_n(x.data(), n, T(0));
+      std::fill_n(y.data(), n, T(0));
+    }
+    resolve(n, T(height), T(width), undefined);
   }
 
  private:
-  void resolve(int64_t n, T height, T width) {
+  void resolve(int64_t n, T height, T width, T undefined) {
     T *px = x.data(), *py = y.data();
     const T* pa = attention.data();
     int32_t *pc = column.data(), *pr = row.data();
     T *c0 = corner[0].data(), *c1 = corner[1].data(), *c2 = corner[2].data(), *c3 = corner[3].data();
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      // Two pixels outside is as far as it matters; the order of the comparison sends NaN there.
+      // Two pixels outside is as far as it matters; the order of the comparisons keeps NaN.
       T sx = px[i] * width - T(0.5), sy = py[i] * height - T(0.5);
-      sx = sx > T(-2) ? sx : T(-2);
-      sy = sy > T(-2) ? sy : T(-2);
-      sx = sx < width + 1 ? sx : width + 1;
-      sy = sy < height + 1 ? sy : height + 1;
-      const T fx = std::floor(sx), fy = std::floor(sy);
+      sx = sx < T(-2) ? T(-2) : sx;
+      sy = sy < T(-2) ? T(-2) : sy;
+      sx = sx > width + 1 ? width + 1 : sx;
+      sy = sy > height + 1 ? height + 1 : sy;
+      const bool defined = sx + sy == sx + sy;
+      const T fx = defined ? std::floor(sx) : undefined, fy = defined ? std::floor(sy) : undefined;
       const T lx = sx - fx, ly = sy - fy;
       pc[i] = int32_t(fx);
       pr[i] = int32_t(fy);
@@ -243,7 +250,7 @@ void forward(const T* value, const int64_t* shapes, const T* location, const T* 
       for (int64_t l = 0; l < s.levels; ++l) {
         const int64_t height = shapes[2 * l], width = shapes[2 * l + 1];
         const int64_t sample = item * stride + (m * s.levels + l) * s.points;
-        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width);
+        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width, T(0));
         for_channels(s.dim, [&](auto count, int64_t d) {
           const Level<const T> level{base + d, height, width, pitch};
           gather<T, decltype(count)::value>(g, level, rows + d, queries, s.points, pitch);
@@ -289,7 +296,7 @@ void backward(const T* grad_out, const T* value, const int64_t* shapes, const T*
       for (int64_t first = 0; first < s.queries; first += kBlock) {
         const int64_t queries = std::min(kBlock, s.queries - first), item = b * s.queries + first;
         const int64_t sample = item * stride + (m * s.levels + l) * s.points;
-        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width);
+        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width, T(-2));
         std::fill(g.dots.begin(), g.dots.end(), T(0));
         for_channels(s.dim, [&](auto count, int64_t d) {
           constexpr int C = decltype(count)::value;

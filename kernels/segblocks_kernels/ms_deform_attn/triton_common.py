@@ -16,13 +16,33 @@ from .reference import compute_dtype
 
 @triton.jit
 def sample_position(p_locations, o_sample, m_sample, height, width, ACC: tl.constexpr):
-    """Pixel coordinates (x, y) of samples, clamped to two pixels outside the level."""
+    """Pixel coordinates (x, y) of samples, clamped to two pixels outside the level; NaN stays."""
     x = tl.load(p_locations + 2 * o_sample, mask=m_sample, other=0.0).to(ACC) * width - 0.5
     y = tl.load(p_locations + 2 * o_sample + 1, mask=m_sample, other=0.0).to(ACC) * height - 0.5
     # Keeps the conversion to integers defined for any input; two pixels outside is all the same.
-    x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
-    y = tl.minimum(tl.maximum(y, -2.0), height + 1.0)
-    return x, y
+    x = clamp(x, width)
+    y = clamp(y, height)
+    # Nothing to sample, not even at NaN.
+    empty = height * width == 0
+    return tl.where(empty, -2.0, x), tl.where(empty, -2.0, y)
+
+
+@triton.jit
+def clamp(x, size):
+    """Clamp to [-2, size + 1], which leaves NaN, unlike the minimum and the maximum."""
+    x = tl.where(x < -2.0, -2.0, x)
+    return tl.where(x > size + 1.0, size + 1.0, x)
+
+
+@triton.jit
+def pixel_above(x, y, UNDEFINED: tl.constexpr):
+    """Column and row of the pixel centre left of and above each sample.
+
+    Both are UNDEFINED where a coordinate is NaN: on the level its weights, which are NaN, reach the
+    sum, and outside it nothing is scattered.
+    """
+    defined = x + y == x + y
+    return tl.where(defined, tl.floor(x), UNDEFINED), tl.where(defined, tl.floor(y), UNDEFINED)
 
 
 @triton.jit

@@ -16,6 +16,7 @@ from .triton_common import (
     encode_shapes,
     is_inside,
     on_device,
+    pixel_above,
     plan,
     sample_position,
     token_offset,
@@ -88,8 +89,7 @@ def _forward_kernel(
             o_sample = (o_q * M + i_m) * (L * P) + (level * P + point)
             x, y = sample_position(p_locations, o_sample, m_q, height, width, ACC)
             b_weight = tl.load(p_weights + o_sample, mask=m_q, other=0.0).to(ACC)
-            left = tl.floor(x)
-            top = tl.floor(y)
+            left, top = pixel_above(x, y, 0.0)
             right_part = x - left
             bottom = b_weight * (y - top)
             above = b_weight - bottom
