@@ -122,7 +122,7 @@ def naming(path: Path, hidden: Path | None = None) -> Iterator[None]:
         name = path if hidden is None or error.filename is None else _seen(error, path, hidden)
         if name is None:
             raise
-        reason = f"cannot write ({os.strerror(error.errno)})"
+        reason = f"cannot write ({error.strerror})"
         raise OSError(error.errno, reason, str(name)) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segblocks._files import expand
 from segblocks.frame_result import FrameResult
 from segblocks.ops.packed_map import PackedMap
 from segblocks.ops.rle import RLE, decode, encode
@@ -99,9 +100,9 @@ class Track:
 
 
 class ResultWriter(Protocol):
-    """Write a result to a folder: ``writer(result, path, overlay=...)``."""
+    """Write a result to a folder: ``writer(result, path, overlay=..., **options)``."""
 
-    def __call__(self, result: VideoSegmentation, path: Path, *, overlay: bool) -> Any:
+    def __call__(self, result: VideoSegmentation, path: Path, /, *args: Any, **options: Any) -> Any:
         """Write everything that ``result`` holds under ``path``."""
         ...
 
@@ -109,6 +110,9 @@ class ResultWriter(Protocol):
 @dataclass(frozen=True, eq=False)
 class VideoSegmentation:
     """Hold what one task found in a whole video, masks as run lengths and maps compressed.
+
+    Results of :func:`segblocks.segment` can be pickled; the copy's source has no frames, but opens
+    the same file or folder again.
 
     Args:
         tracks: the objects; in hint order for tasks with hints, by descending score otherwise.
@@ -234,12 +238,15 @@ class VideoSegmentation:
         )
         return replace(self, tracks=tuple(kept))
 
-    def save(self, path: str | os.PathLike[str], overlay: bool = False) -> Any:
+    def save(self, path: str | os.PathLike[str], overlay: bool = False, **submission: Any) -> Any:
         """Write the masks, and the official submission format of the task, to a folder.
 
         Args:
-            path: the folder.
+            path: the folder, empty or new; ``~`` is the home folder.
             overlay: write a video with the masks drawn over it, too.
+            submission: others that the writer takes. That of :func:`segblocks.segment`,
+                :func:`segblocks.inference.save_result`, takes ``overwrite=True`` to replace an
+                earlier result, and ``video_id``, ``dataset``, ``split`` and ``frame_names``.
 
         Returns:
             What the writer returns.
@@ -249,7 +256,7 @@ class VideoSegmentation:
         """
         if self.writer is None:
             raise ValueError("save: this result has no writer; those of segblocks.segment have one")
-        return self.writer(self, Path(path), overlay=overlay)
+        return self.writer(self, expand(path), overlay=overlay, **submission)
 
 
 class VideoSegmentationBuilder:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from segblocks.inference.video import open_video
     from segblocks.inference.writers import check_output
 
-    check_output(args.out)
+    check_output(args.out, args.task)
     if not args.no_overlay:
         require("av", "video")
     device = choose_device(args.device)

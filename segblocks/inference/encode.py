@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from segblocks._files import naming
 from segblocks._optional import require
 from segblocks.images import check_frame
 
@@ -64,6 +65,7 @@ class VideoWriter:
             frame: uint8 RGB (H, W, 3) of the writer's size.
 
         Raises:
+            OSError: the disk is full; names ``path``.
             ValueError: another shape or dtype, or the writer is closed.
         """
         if self._container is None:
@@ -78,13 +80,15 @@ class VideoWriter:
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=_BT709)
         picture.pts = self._count
-        self._container.mux(self._stream.encode(picture))
+        with naming(self.path, self._part):
+            self._container.mux(self._stream.encode(picture))
         self._count += 1
 
     def close(self) -> None:
         """Finish the file and give it its name.
 
         Raises:
+            OSError: the disk is full; names ``path``.
             ValueError: no frame was written.
         """
         if self._container is None:
@@ -92,9 +96,10 @@ class VideoWriter:
         try:
             if self._count == 0:
                 raise ValueError(f"{self.path}: no frame was written")
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            os.replace(self._part, self.path)
+            with naming(self.path, self._part):
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                os.replace(self._part, self.path)
         except BaseException:
             self.abort()
             raise
@@ -130,7 +135,8 @@ class VideoWriter:
     def _open(self) -> None:
         height, width = (side + side % 2 for side in self.size)
         try:
-            self._container = self._av.open(str(self._part), "w")
+            with naming(self.path):
+                self._container = self._av.open(str(self._part), "w")
             self._stream = self._container.add_stream("libx264", rate=self._rate)
         except (self._av.error.FFmpegError, ValueError) as error:
             self.abort()

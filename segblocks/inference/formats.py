@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,13 @@ def kitti_step_picture(panoptic: Panoptic, vocabulary: Vocabulary) -> NDArray[np
 
 
 def burst_sequence(
-    result: VideoSegmentation, name: str, *, fps: float | None = None, dataset: str = "segblocks"
+    result: VideoSegmentation,
+    name: str,
+    *,
+    fps: float | None = None,
+    dataset: str = "segblocks",
+    number: int = 0,
+    image_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write the tracks of a PET result as one sequence of a BURST file.
 
@@ -129,6 +136,8 @@ def burst_sequence(
         name: of the sequence.
         fps: frames per second, None where unknown.
         dataset: which part of BURST the sequence is from.
+        number: of the sequence.
+        image_names: file name of each frame; None counts them, ``00000.jpg``.
 
     Returns:
         The sequence; ``segmentations`` holds, for each frame, track id -> compressed RLE of the
@@ -139,14 +148,15 @@ def burst_sequence(
     for track in result.tracks:
         for t, rle in track.rles.items():
             frames[t][str(track.id)] = {"rle": to_coco(rle)["counts"], "is_gt": False}
+    counted = (f"{t:05d}.jpg" for t in range(result.num_frames))
     return {
-        "id": 0,
+        "id": number,
         "dataset": dataset,
         "seq_name": name,
         "width": width,
         "height": height,
         "fps": fps,
-        "annotated_image_paths": [f"{t:05d}.jpg" for t in range(result.num_frames)],
+        "annotated_image_paths": list(image_names or counted),
         # BURST's point-guided task knows no classes: every object is of category 1.
         "track_category_ids": {str(track.id): 1 for track in result.tracks},
         "segmentations": frames,

@@ -73,7 +73,7 @@ def _is_lossless_webp(path: Path) -> bool:
         return b"VP8L" in file.read(4096)
 
 
-def _check_edges(path: Path, label_map: NDArray[np.int64], masks: NDArray[np.bool_]) -> None:
+def _check_edges(path: Path, label_map: NDArray[np.integer], masks: NDArray[np.bool_]) -> None:
     """Refuse a mask with soft edges, whose shades would all be objects."""
     num_specks = sum(_is_speck(mask, label_map) for mask in masks)
     if num_specks >= _MANY_SPECKS and 2 * num_specks > len(masks):
@@ -84,7 +84,7 @@ def _check_edges(path: Path, label_map: NDArray[np.int64], masks: NDArray[np.boo
         )
 
 
-def _is_speck(mask: NDArray[np.bool_], label_map: NDArray[np.int64]) -> bool:
+def _is_speck(mask: NDArray[np.bool_], label_map: NDArray[np.integer]) -> bool:
     """Whether an object has only parts of few pixels, most of which touch another object."""
     parts: NDArray[np.int32] = np.empty(mask.shape, np.int32)
     ndimage.label(mask, np.ones((3, 3)), output=parts)

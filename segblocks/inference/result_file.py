@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from segblocks import tasks
+from segblocks.images import plain_name
 from segblocks.inference.video import VideoReader, open_video
 from segblocks.label_files import read_label_map
 from segblocks.ops.packed_map import PackedMap
@@ -22,14 +24,19 @@ RESULT_FILE = "result.json"
 SEMANTIC_FOLDER = "semantic"
 _FORMAT = "segblocks.result"
 _VERSION = 1
+# All that `encode_result` puts before the hints, which may be long.
+_START = rf'\{{"format": "{re.escape(_FORMAT)}", "version": \d+, "task": \{{"name": "(\w+)"'
 _FIELDS = {"mask": "masks", "point": "points", "box": "boxes"}
 
 
-def encode_result(result: VideoSegmentation) -> dict[str, Any]:
+def encode_result(
+    result: VideoSegmentation, frame_names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Write a result as plain values; its semantic maps, if any, are files of their own.
 
     Args:
         result: of any task.
+        frame_names: file name of each frame, None where frames have none.
 
     Returns:
         What `read_result` reads. ``tracks[i].segmentations[t]`` is a compressed COCO RLE, or None
@@ -44,6 +51,7 @@ def encode_result(result: VideoSegmentation) -> dict[str, Any]:
         "width": width,
         "fps": reader.fps if reader else None,
         "num_frames": result.num_frames,
+        "frame_names": None if frame_names is None else list(frame_names),
     }
     return {
         "format": _FORMAT,
@@ -56,13 +64,14 @@ def encode_result(result: VideoSegmentation) -> dict[str, Any]:
     }
 
 
-def is_result(folder: Path) -> bool:
-    """Return whether a folder holds a result that segblocks wrote."""
+def task_of_result(folder: Path) -> str | None:
+    """Return the name of the task whose result a folder holds, None where it holds none of ours."""
     path = folder / RESULT_FILE
     if not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as file:
-        return f'"{_FORMAT}"' in file.read(200)
+        return None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        start = re.match(_START, file.read(200))
+    return None if start is None else start[1]
 
 
 def read_result_file(path: Path, writer: ResultWriter | None = None) -> VideoSegmentation:
@@ -107,8 +116,8 @@ def _decode_result(
     vocabulary = None if content["vocabulary"] is None else Vocabulary(**content["vocabulary"])
     maps = {}
     if content["has_semantic"]:
-        for t in range(num_frames):
-            shifted = read_label_map(folder / SEMANTIC_FOLDER / f"{t:05d}.png")
+        for t, name in enumerate(video["frame_names"] or map("{:05d}".format, range(num_frames))):
+            shifted = read_label_map(folder / SEMANTIC_FOLDER / f"{plain_name(name)}.png")
             maps[t] = PackedMap.pack(shifted - 1)
     return VideoSegmentation(
         tuple(_decode_track(track, size, num_frames) for track in content["tracks"]),
@@ -129,14 +138,16 @@ def _placeholder(video: dict[str, Any]) -> VideoReader | None:
     reopen: Callable[[], VideoReader] | str = "only its result was kept"
     path = None if video["path"] is None else Path(video["path"])
     if path is not None:
-        reopen = partial(open_video, path, fps=video["fps"], max_frames=video["num_frames"])
+        reopen = partial(open_video, path)
     return VideoReader(
         iter(()),
         name=video["name"],
         fps=video["fps"],
         num_frames=video["num_frames"],
         reopen=reopen,
+        max_frames=video["num_frames"],
         path=path,
+        frame_names=video["frame_names"],
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segblocks._files import check_writable, whole_folder
+from segblocks._files import check_writable, expand, whole_folder
 from segblocks.inference.encode import VideoWriter
 from segblocks.inference.formats import (
     burst_sequence,
@@ -24,9 +25,10 @@ from segblocks.inference.result_file import (
     RESULT_FILE,
     SEMANTIC_FOLDER,
     encode_result,
-    is_result,
     read_result_file,
+    task_of_result,
 )
+from segblocks.inference.submission_names import SubmissionNames, submission_names
 from segblocks.inference.video import VideoReader
 from segblocks.label_files import id_to_rgb, write_label_map
 from segblocks.ops.label_map import label_map_from_masks
@@ -44,12 +46,22 @@ _OWNED = (
 )
 
 
-def save_result(result: VideoSegmentation, path: Path, *, overlay: bool = False) -> Path:
+def save_result(
+    result: VideoSegmentation,
+    path: str | os.PathLike[str],
+    *,
+    overlay: bool = False,
+    overwrite: bool = False,
+    video_id: int | str | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    frame_names: Sequence[str] | None = None,
+) -> Path:
     """Write a result to a folder, which appears whole or not at all.
 
-    Always ``result.json`` (see `read_result`) and ``masks/00000.png``...: label maps of track ids,
-    in DAVIS colours up to id 255 (see `write_label_map`), tracks of higher score on top. Besides,
-    by task:
+    Always ``result.json`` (see `read_result`) and ``masks/*.png``: label maps of track ids, in
+    DAVIS colours up to id 255 (see `write_label_map`), tracks of higher score on top. Besides, by
+    task:
 
     - VIS: ``results.json`` of YouTube-VIS and OVIS.
     - VPS: ``panoptic/*.png`` and ``pred.json`` as in VIPSeg and Cityscapes-VPS; with the vocabulary
@@ -57,31 +69,45 @@ def save_result(result: VideoSegmentation, path: Path, *, overlay: bool = False)
     - VPS and VSS: ``semantic/*.png``, the class index + 1.
     - PET: ``burst.json``. For VOS, ``masks`` is what DAVIS wants.
 
+    Pictures bear the names of their frames, or are counted from ``00000.png``.
+
     Args:
         result: of any task.
-        path: the folder. An earlier result in it is replaced; other files in it stay.
+        path: the folder; ``~`` is the home folder.
         overlay: also write ``overlay.mp4``, for which the source is read again.
+        overwrite: replace an earlier result of the same task in ``path``; other files in it stay.
+            Without, the folder must be empty or new.
+        video_id: of the video in its dataset: VIS, a number (default 1); VPS, a number or name
+            (default: the name of the source); PET, the number (default 0) or the name of the
+            sequence (default: that of the source).
+        dataset: PET: that the sequence is from (default ``segblocks``).
+        split: PET: of the dataset (default none).
+        frame_names: one name a frame, with or without the suffix of an image. Default: those of
+            the source, which a folder of images has.
 
     Returns:
         ``path``.
 
     Raises:
-        OSError: the place cannot be written to, or the disk is full; names it.
+        FileExistsError: ``path`` is not empty and may not be overwritten.
         NotADirectoryError: ``path`` is a file.
-        ValueError: it holds files of the same names that are no earlier result,
-            or the source of an overlay can be read only once.
+        OSError: the place cannot be written to, or the disk is full; names it.
+        ValueError: something that no file of the task holds, unfit frame names, or an overlay of a
+            source that can be read only once.
         ImportError: an overlay without PyAV.
     """
-    path = Path(path)
-    check_output(path)
-    owned = _OWNED if is_result(path) else ()
+    path = expand(path)
+    submission = submission_names(
+        result, video_id=video_id, dataset=dataset, split=split, frame_names=frame_names
+    )
+    check_output(path, result.task_name, overwrite=overwrite)
     reader = _reopen(result) if overlay else None
-    with whole_folder(path, owned=owned) as folder:
-        _write_json(folder / RESULT_FILE, encode_result(result))
-        _write_pictures(folder / _MASKS, result, _write_ids(result))
-        _write_submission(folder, result)
+    with whole_folder(path, owned=_OWNED) as folder:
+        _write_json(folder / RESULT_FILE, encode_result(result, submission.frame_names))
+        _write_pictures(folder / _MASKS, submission, _write_ids(result))
+        _write_submission(folder, result, submission)
         if result.has_semantic:
-            _write_pictures(folder / SEMANTIC_FOLDER, result, _write_semantic(result))
+            _write_pictures(folder / SEMANTIC_FOLDER, submission, _write_semantic(result))
         if reader is not None:
             with reader:
                 _write_overlay(folder / _OVERLAY, result, reader)
@@ -104,26 +130,33 @@ def read_result(path: str | os.PathLike[str]) -> VideoSegmentation:
     return read_result_file(Path(path), save_result)
 
 
-def check_output(path: Path) -> None:
+def check_output(path: str | os.PathLike[str], task_name: str, *, overwrite: bool = False) -> None:
     """Raise what `save_result` would raise about a folder, before there is a result.
 
     Args:
         path: the folder, which need not exist.
+        task_name: of the result to be, such as "vis".
+        overwrite: whether an earlier result of this task may be replaced.
 
     Raises:
-        OSError: the place cannot be written to, or the disk is full; names it.
+        FileExistsError: ``path`` is not empty and may not be overwritten.
         NotADirectoryError: ``path`` is a file.
-        ValueError: it holds files of our names that are no earlier result.
+        OSError: the place cannot be written to.
     """
+    path = expand(path)
     check_writable(path)
-    if is_result(path):
+    if not path.exists() or not any(path.iterdir()):
         return
-    strangers = [name for name in _OWNED if (path / name).exists()]
-    if strangers:
-        raise ValueError(
-            f"{path}: holds {', '.join(strangers)}, which is no earlier result of segblocks and "
-            "would be overwritten; choose another folder"
-        )
+    earlier = task_of_result(path)
+    if earlier is None:
+        reason = "this folder is not empty and holds no earlier result; choose another"
+    elif earlier != task_name:
+        reason = f"holds a result of {earlier}, this is of {task_name}; choose another folder"
+    elif not overwrite:
+        reason = f"holds an earlier result of {earlier}; choose another folder, or overwrite it"
+    else:
+        return
+    raise FileExistsError(errno.EEXIST, reason, str(path))
 
 
 def draw_result(result: VideoSegmentation, t: int, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -173,21 +206,33 @@ def _write_semantic(result: VideoSegmentation) -> Callable[[Path, int], None]:
     return write
 
 
-def _write_submission(folder: Path, result: VideoSegmentation) -> None:
+def _write_submission(folder: Path, result: VideoSegmentation, submission: SubmissionNames) -> None:
     if result.task_name == "vis":
-        _write_json(folder / _VIS, youtube_vis_records(result))
+        number = submission.number
+        _write_json(folder / _VIS, youtube_vis_records(result, 1 if number is None else number))
     elif result.task_name == "pet":
-        name = Path(_name(result)).stem
-        sequence = burst_sequence(result, name, fps=_fps(result))
-        _write_json(folder / _BURST, {"split": "", "sequences": [sequence]})
+        _write_burst(folder / _BURST, result, submission)
     elif result.task_name == "vps" and result.vocabulary is not None:
         if result.vocabulary.name == "kitti_step":
-            _write_kitti_step(folder / _KITTI, result)
+            _write_kitti_step(folder / _KITTI, result, submission)
         else:
-            _write_panoptic(folder, result)
+            _write_panoptic(folder, result, submission)
 
 
-def _write_panoptic(folder: Path, result: VideoSegmentation) -> None:
+def _write_burst(path: Path, result: VideoSegmentation, submission: SubmissionNames) -> None:
+    named = isinstance(submission.video_id, str)
+    sequence = burst_sequence(
+        result,
+        str(submission.video_id) if named else submission.video_name,
+        fps=_fps(result),
+        dataset=submission.dataset,
+        number=0 if named else submission.number or 0,
+        image_names=submission.image_names,
+    )
+    _write_json(path, {"split": submission.split, "sequences": [sequence]})
+
+
+def _write_panoptic(folder: Path, result: VideoSegmentation, submission: SubmissionNames) -> None:
     vocabulary = result.vocabulary
     assert vocabulary is not None
     frames: list[dict[str, Any]] = []
@@ -196,25 +241,27 @@ def _write_panoptic(folder: Path, result: VideoSegmentation) -> None:
         panoptic = result.panoptic(t)
         Image.fromarray(id_to_rgb(panoptic.ids)).save(path)
         info = segments_info(panoptic, vocabulary)
-        frames.append({"file_name": path.name, "image_id": path.stem, "segments_info": info})
+        image_id = path.name.removesuffix(path.suffix)
+        frames.append({"file_name": path.name, "image_id": image_id, "segments_info": info})
 
-    _write_pictures(folder / _PANOPTIC, result, write)
+    _write_pictures(folder / _PANOPTIC, submission, write)
     categories = [
         {"id": vocabulary.category_id(i), "name": name, "isthing": int(vocabulary.is_thing(i))}
         for i, name in enumerate(vocabulary.classes)
     ]
-    video = {"video_id": Path(_name(result)).stem, "annotations": frames}
+    video_id = submission.video_name if submission.video_id is None else submission.video_id
+    video = {"video_id": video_id, "annotations": frames}
     _write_json(folder / _PREDICTION, {"annotations": [video], "categories": categories})
 
 
-def _write_kitti_step(folder: Path, result: VideoSegmentation) -> None:
+def _write_kitti_step(folder: Path, result: VideoSegmentation, submission: SubmissionNames) -> None:
     vocabulary = result.vocabulary
     assert vocabulary is not None
 
     def write(path: Path, t: int) -> None:
         Image.fromarray(kitti_step_picture(result.panoptic(t), vocabulary)).save(path)
 
-    _write_pictures(folder, result, write)
+    _write_pictures(folder, submission, write)
 
 
 def _write_overlay(path: Path, result: VideoSegmentation, reader: VideoReader) -> None:
@@ -230,11 +277,11 @@ def _write_overlay(path: Path, result: VideoSegmentation, reader: VideoReader) -
 
 
 def _write_pictures(
-    folder: Path, result: VideoSegmentation, write: Callable[[Path, int], None]
+    folder: Path, submission: SubmissionNames, write: Callable[[Path, int], None]
 ) -> None:
     folder.mkdir()
-    for t in range(result.num_frames):
-        write(folder / f"{t:05d}.png", t)
+    for t, name in enumerate(submission.picture_names):
+        write(folder / name, t)
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -246,10 +293,6 @@ def _reopen(result: VideoSegmentation) -> VideoReader:
     if not isinstance(result.source, VideoReader):
         raise ValueError("save: this result does not know its video, so there can be no overlay")
     return result.source.reopen()
-
-
-def _name(result: VideoSegmentation) -> str:
-    return result.source.name if isinstance(result.source, VideoReader) else "video"
 
 
 def _fps(result: VideoSegmentation) -> float | None:

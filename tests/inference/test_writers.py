@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from PIL import Image
 from segblocks.inference import writers
 from segblocks.inference.encode import VideoWriter
 from segblocks.inference.formats import kitti_step_picture, youtube_vis_records
-from segblocks.inference.video import open_video
+from segblocks.inference.video import VideoReader, open_video
 from segblocks.inference.writers import check_output, read_result, save_result
 from segblocks.label_files import read_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import EVS, PET, PVOS, VSS, RefVOS
+from tests.disk import full_disk
 from tests.inference.results_by_hand import (
     FRAMES,
     MASKS,
@@ -219,26 +222,153 @@ def test_a_source_that_lost_frames_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_saving_again_replaces_and_removes_what_the_earlier_result_had(tmp_path: Path) -> None:
+def test_overwriting_removes_what_the_earlier_result_had_and_keeps_the_rest(tmp_path: Path) -> None:
     pytest.importorskip("av")
     out = tmp_path / "out"
-    vps_result().save(out, overlay=True)
+    vis_result().save(out, overlay=True)
     (out / "notes.txt").write_text("mine")
-    vis_result().save(out)
+    vis_result().save(out, overwrite=True)
     expected = ["notes.txt", "result.json", "results.json", *pictures("masks")]
     assert names(out) == sorted(expected)
 
 
-def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "precious.png").write_text("mine")
-    for save in (vos_result().save, check_output):
-        with pytest.raises(ValueError, match="masks"):
-            save(tmp_path)
-    assert names(tmp_path) == ["masks/precious.png"]
-    (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"result\.json"):
-        check_output(tmp_path)
+def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    vis_result().save(out)
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    cases = [
+        (vis_result, False, "holds an earlier result of vis; .*overwrite"),
+        (vos_result, False, "holds a result of vis, this is of vos"),
+        (vos_result, True, "holds a result of vis, this is of vos"),
+    ]
+    for make, overwrite, message in cases:
+        with pytest.raises(FileExistsError, match=message) as caught:
+            make().save(out, overwrite=overwrite)
+        assert caught.value.filename == str(out)
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+
+
+@pytest.mark.parametrize("stranger", ["masks/precious.png", "notes.txt", "result.json"])
+def test_files_of_others_are_not_overwritten(tmp_path: Path, stranger: str) -> None:
+    (tmp_path / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / stranger).write_text('{"format": "other"}')
+    with pytest.raises(FileExistsError, match="no earlier result"):
+        vos_result().save(tmp_path, overwrite=True)
+    with pytest.raises(FileExistsError, match="no earlier result"):
+        check_output(tmp_path, "vos", overwrite=True)
+    assert names(tmp_path) == [stranger]
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    vos_result().save(tmp_path / "out")
+    assert (tmp_path / "out" / "result.json").is_file()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert vos_result().save("~/out") == tmp_path / "out"
+    assert (tmp_path / "out" / "result.json").is_file()
+
+
+def folder_of_frames(folder: Path) -> VideoReader:
+    folder.mkdir()
+    for t, frame in enumerate(FRAMES):
+        Image.fromarray(frame).save(folder / f"f.{2 * t}.bmp")
+    return open_video(folder)
+
+
+def test_pictures_bear_the_names_of_their_frames(tmp_path: Path) -> None:
+    result = replace(vps_result(), source=folder_of_frames(tmp_path / "clip.v2"))
+    result.save(tmp_path / "out")
+    named = [
+        f"{folder}/f.{t}.png" for folder in ("masks", "panoptic", "semantic") for t in (0, 2, 4)
+    ]
+    assert names(tmp_path / "out") == sorted(["result.json", "pred.json", *named])
+    (video,) = json.loads((tmp_path / "out" / "pred.json").read_text())["annotations"]
+    assert video["video_id"] == "clip.v2"
+    assert [f["file_name"] for f in video["annotations"]] == ["f.0.png", "f.2.png", "f.4.png"]
+    assert [f["image_id"] for f in video["annotations"]] == ["f.0", "f.2", "f.4"]
+    back = read_result(tmp_path / "out")
+    assert_same(back, result)
+    back.save(tmp_path / "again")
+    assert names(tmp_path / "again") == names(tmp_path / "out")
+
+
+def test_submissions_say_what_they_are_told(tmp_path: Path) -> None:
+    own = ["x", "y.jpg", "z.png"]
+    vis_result().save(tmp_path / "vis", video_id=np.int64(17), frame_names=own)
+    assert names(tmp_path / "vis")[:3] == ["masks/x.png", "masks/y.png", "masks/z.png"]
+    records = json.loads((tmp_path / "vis" / "results.json").read_text())
+    assert records
+    assert {r["video_id"] for r in records} == {17}
+    vps_result().save(tmp_path / "vps", video_id="26_abc", frame_names=own)
+    (video,) = json.loads((tmp_path / "vps" / "pred.json").read_text())["annotations"]
+    assert video["video_id"] == "26_abc"
+    pet_result().save(
+        tmp_path / "pet", video_id="seq-3", dataset="YFCC100M", split="val", frame_names=own
+    )
+    burst = json.loads((tmp_path / "pet" / "burst.json").read_text())
+    (sequence,) = burst["sequences"]
+    assert burst["split"] == "val"
+    assert (sequence["seq_name"], sequence["dataset"]) == ("seq-3", "YFCC100M")
+    assert sequence["annotated_image_paths"] == ["x.jpg", "y.jpg", "z.png"]
+    pet_result().save(tmp_path / "pet2", video_id=5)
+    (sequence,) = json.loads((tmp_path / "pet2" / "burst.json").read_text())["sequences"]
+    assert (sequence["id"], sequence["seq_name"]) == (5, "video array")
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (vos_result, {"video_id": 3}, "video_id has a place in the files of vis, vps, pet only"),
+        (vis_result, {"split": "val"}, "split has a place in the files of pet only, this is vis"),
+        (vis_result, {"video_id": "a"}, "whole number for this format, got 'a'"),
+        (vis_result, {"frame_names": ["a", "b"]}, "3 names, one a frame, got 2"),
+        (vis_result, {"frame_names": "abc"}, "3 names, one a frame, got 'abc'"),
+        (vis_result, {"frame_names": ["a", "b", "a.png"]}, "differ, got 'a' twice"),
+        (vis_result, {"frame_names": ["a", "b", "../c"]}, r"plain file names, got '\.\./c'"),
+        (vis_result, {"frame_names": ["a", "b", ""]}, "plain file names, got ''"),
+    ],
+)
+def test_what_does_not_fit_a_submission(
+    tmp_path: Path, make: Make, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make().save(tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@ALL
+def test_results_can_be_pickled(tmp_path: Path, make: Make) -> None:
+    source = folder_of_frames(tmp_path / "clip")
+    for result in (
+        make(),
+        replace(make(), source=source),
+        replace(make(), source=open_video(iter(FRAMES))),
+    ):
+        copy = pickle.loads(pickle.dumps(result))
+        assert_same(copy, result)
+    replace(copy, source=pickle.loads(pickle.dumps(source))).save(tmp_path / "out")
+    assert (tmp_path / "out" / "masks" / "f.0.png").is_file()
+
+
+@ALL
+def test_a_full_disk_names_the_folder(tmp_path: Path, make: Make) -> None:
+    result = make()
+    with full_disk(100), pytest.raises(OSError, match="cannot write") as caught:
+        result.save(tmp_path / "a" / "out")
+    assert str(caught.value.filename).startswith(str(tmp_path / "a" / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_with_the_overlay(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    result = replace(vis_result(), tracks=())
+    with full_disk(1000), pytest.raises(OSError, match="cannot write") as caught:
+        result.save(tmp_path / "out", overlay=True)
+    assert caught.value.filename == str(tmp_path / "out" / "overlay.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 @ALL
