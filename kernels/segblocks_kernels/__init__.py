@@ -23,7 +23,10 @@ _BACKENDS: tuple[Backends, ...] = (
 
 
 def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
-    """Say for each operation what ``backend="auto"`` takes on a device, and why.
+    """Say for each operation what a call takes on a device that names no backend, and why.
+
+    That is what SEGBLOCKS_BACKEND names, where the operation has it, else the fastest that runs.
+    Nothing is compiled to find out.
 
     Args:
         device: where the tensors would live; nothing is allocated there.
@@ -31,13 +34,16 @@ def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
     Returns:
         Operation name to (backend, reason).
 
+    Raises:
+        ValueError: SEGBLOCKS_BACKEND names a backend that no operation has.
+
     Example:
         >>> from segblocks_kernels import backend_report
         >>> all(len(entry) == 2 for entry in backend_report("cpu").values())
         True
     """
     device = torch.device(device)
-    return {backends.op: backends.explain(device) for backends in _BACKENDS}
+    return {backends.op: backends.report(device) for backends in _BACKENDS}
 
 
 __all__ = [

@@ -185,6 +185,7 @@ def test_no_compiler_is_a_reason_for_auto_and_an_error_for_cpp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpp, "load_library", lambda source: "no C++ compiler here")
+    monkeypatch.setattr(cpp, "preview_library", lambda source: ("no C++ compiler here", ""))
     inputs = CASE.inputs(torch.float32)
     chosen, reason = backend_report("cpu")["ms_deform_attn"]
     assert chosen == "reference"

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .._native import load_library
+from .._native import load_library, preview_library
 from .reference import compute_dtype
 
 SOURCE = Path(__file__).with_name("ms_deform_attn.cpp")
@@ -23,6 +23,13 @@ def cpp_unavailable(device: torch.device) -> str | None:
         return f"it runs on the CPU only, not on device {device.type!r}"
     library = load_library(SOURCE)
     return library if isinstance(library, str) else None
+
+
+def cpp_preview(device: torch.device) -> tuple[str | None, str]:
+    """What ``cpp_unavailable`` will say, without compiling, and whether that is yet to come."""
+    if device.type != "cpu":
+        return cpp_unavailable(device), ""
+    return preview_library(SOURCE)
 
 
 def _call(name: str, *arguments: Tensor | ctypes.Array[ctypes.c_int64] | int | None) -> None:

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from .. import _gradients
 from .._backend import REFERENCE, TRITON, Backends, Candidate
-from .cpp import backward_cpp, cpp_unavailable, forward_cpp
+from .cpp import backward_cpp, cpp_preview, cpp_unavailable, forward_cpp
 from .reference import ms_deform_attn_reference
 from .reference_backward import ms_deform_attn_backward_reference
 
-BACKENDS = Backends(
-    "ms_deform_attn", (TRITON, Candidate("cpp", cpp_unavailable, frozenset({"cpu"})), REFERENCE)
-)
+_CPP = Candidate("cpp", cpp_unavailable, frozenset({"cpu"}), cpp_preview)
+BACKENDS = Backends("ms_deform_attn", (TRITON, _CPP, REFERENCE))
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 _BackwardInputs = tuple[Tensor, Tensor, Sequence[tuple[int, int]], Tensor, Tensor]

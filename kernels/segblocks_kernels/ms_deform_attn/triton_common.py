@@ -35,14 +35,14 @@ def clamp(x, size):
 
 
 @triton.jit
-def pixel_above(x, y, UNDEFINED: tl.constexpr):
+def pixel_above(x, y, undefined):
     """Column and row of the pixel centre left of and above each sample.
 
-    Both are UNDEFINED where a coordinate is NaN: on the level its weights, which are NaN, reach the
-    sum, and outside it nothing is scattered.
+    Both are ``undefined`` where a coordinate is NaN: on the level its weights, which are NaN, reach
+    the sum, and outside it nothing is scattered.
     """
     defined = x + y == x + y
-    return tl.where(defined, tl.floor(x), UNDEFINED), tl.where(defined, tl.floor(y), UNDEFINED)
+    return tl.where(defined, tl.floor(x), undefined), tl.where(defined, tl.floor(y), undefined)
 
 
 @triton.jit
