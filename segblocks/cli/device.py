@@ -19,13 +19,8 @@ def choose_device(name: str | None) -> torch.device:
     """
     import torch
 
+    from segblocks.inference.checks import find_device
+
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        # Torch adds the C++ stack to its message.
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {name}: not to be had here ({reason})") from error
-    return device
+    return find_device(name, "--device")

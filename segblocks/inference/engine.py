@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any, Protocol, cast, overload
+from typing import Any, Literal, Protocol, cast, overload
 
 import numpy as np
 import torch
@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from segblocks.inference.checks import (
+    check_hints,
+    check_model,
+    check_settings,
+    find_device,
+    whole_number,
+)
 from segblocks.inference.frame_size import fit_size, resize_frame
 from segblocks.inference.heap import release_heap
 from segblocks.inference.schedule import Clip, schedule_clips
@@ -27,6 +34,8 @@ from segblocks.tracking.policy import VideoPolicy, VideoState
 Results = tuple[FrameResult, ...]
 
 _FRAMES_BETWEEN_RELEASES = 64
+_LEAST = {"clip_length": 1, "overlap": 0, "short_side": 0}
+_OWN = (*_LEAST, "max_frames", "device", "progress")
 
 
 class VideoModel(Protocol):
@@ -69,6 +78,7 @@ def stream(
     clip_length: int | None = None,
     overlap: int | None = None,
     short_side: int | None = None,
+    max_frames: int | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
     **settings: Any,
@@ -88,6 +98,7 @@ def stream(
         overlap: frames that successive clips share; the default is the model's.
         short_side: pixels of the frames' short side as the model sees them, 0 for the size of the
             video; the default is the model's for the task. Results have the size of the video.
+        max_frames: end after this many frames; later ones are not even decoded.
         device: move the model there first; the default leaves it where it is.
         progress: show a progress bar.
         settings: others of the model's ``video_policy``, such as ``official_compat=True``.
@@ -96,8 +107,9 @@ def stream(
         The result of each frame, in order; a tuple of them, in task order, for several tasks.
 
     Raises:
+        TypeError: no model, an unknown setting, or a number that is not whole.
         ValueError: a task that the model cannot do, hints that do not fit the video, an unreadable
-            or empty video, logits that are not numbers.
+            or empty video, a device that is not there, logits that are not numbers.
         FileNotFoundError: there is no such video.
 
     Example:
@@ -110,8 +122,8 @@ def stream(
         1 (1,) (1, 32, 64)
         2 (1,) (1, 32, 64)
     """
-    settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
-    run = _Run(model, source, task, settings, device, progress, summarised=False)
+    settings |= {"clip_length": clip_length, "overlap": overlap, "short_side": short_side}
+    run = _Run("stream", model, source, task, settings, max_frames, device, progress)
     if isinstance(task, Task):
         return (results[0] for results in run.results())
     return run.results()
@@ -133,6 +145,7 @@ def segment(
     clip_length: int | None = None,
     overlap: int | None = None,
     short_side: int | None = None,
+    max_frames: int | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
     **settings: Any,
@@ -146,6 +159,7 @@ def segment(
         clip_length: frames of a clip.
         overlap: frames that successive clips share.
         short_side: pixels of the frames' short side as the model sees them, 0 for the video's.
+        max_frames: end after this many frames.
         device: move the model there first.
         progress: show a progress bar.
         settings: others of the model's ``video_policy``.
@@ -154,6 +168,7 @@ def segment(
         The tracks and label maps, held compressed; a list, in task order, for several tasks.
 
     Raises:
+        TypeError: as for :func:`stream`.
         ValueError: as for :func:`stream`.
         FileNotFoundError: there is no such video.
 
@@ -167,8 +182,8 @@ def segment(
         >>> vos.num_frames, [track.id for track in vos.tracks]
         (3, [1])
     """
-    settings |= _given(clip_length=clip_length, overlap=overlap, short_side=short_side)
-    run = _Run(model, source, task, settings, device, progress, summarised=True)
+    settings |= {"clip_length": clip_length, "overlap": overlap, "short_side": short_side}
+    run = _Run("segment", model, source, task, settings, max_frames, device, progress)
     builders: list[VideoSegmentationBuilder] = []
     for results in run.results():
         if not builders:
@@ -189,24 +204,31 @@ class _Run:
 
     def __init__(
         self,
+        caller: Literal["segment", "stream"],
         model: nn.Module,
         source: VideoSource,
         task: Task | Sequence[Task],
         settings: Mapping[str, Any],
+        max_frames: int | None,
         device: str | torch.device | None,
         progress: bool,
-        *,
-        summarised: bool,
     ) -> None:
+        check_model(caller, model)
+        settings = _given(caller, settings)
+        check_settings(caller, model, settings, _OWN)
+        if device is not None:
+            device = find_device(device, f"{caller}: device")
         self.tasks = as_tasks(task)
         self.module = model
         self.model = cast(VideoModel, model)
         self.policy = self.model.video_policy(self.tasks, **settings)
-        self.reader: VideoReader = open_video(source)
+        self.reader: VideoReader = open_video(source, max_frames=max_frames)
+        if self.reader.most_frames is not None:
+            check_hints(self.tasks, self.reader.most_frames, self.reader.name)
         self.num_frames = 0
         self._window = FrameWindow(self.model.extract)
         self._progress = progress
-        self._summarised = summarised
+        self._summarised = caller == "segment"
         if device is not None:
             model.to(device)
 
@@ -245,7 +267,7 @@ class _Run:
             frames, self.policy.clip_length, self.policy.overlap, start=self.state.next_start
         ):
             yield from self._take_in(clip)
-        self._check_hints_reached()
+        check_hints(self.tasks, self.num_frames, self.reader.name)
 
     def _take_in(self, clip: Clip[Tensor]) -> Iterator[Results]:
         """Look at a clip; returns the frames that are finished thereby."""
@@ -278,19 +300,13 @@ class _Run:
     def _hint_tasks(self) -> list[HintTask]:
         return [task for task in self.tasks if isinstance(task, HintTask)]
 
-    def _check_hints_reached(self) -> None:
-        for task in self._hint_tasks():
-            late = [frame for frame in task.hints if frame >= self.num_frames]
-            if late:
-                raise ValueError(
-                    f"{type(task).__name__}: hints must lie on frames 0 to {self.num_frames - 1} "
-                    f"of {self.reader.name}, which has {self.num_frames} frames; got frame "
-                    f"{late[0]}"
-                )
 
-
-def _given(**settings: int | None) -> dict[str, int]:
-    return {name: value for name, value in settings.items() if value is not None}
+def _given(caller: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not left to the model, numbers of frames and pixels as ``int``."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given.keys() & _LEAST.keys():
+        given[name] = whole_number(caller, name, given[name], least=_LEAST[name])
+    return given
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -64,7 +64,7 @@ def _clips(frames: Iterator[T], clip_length: int, overlap: int, start: int) -> I
     num_shared = 0
     new: list[T] = []
     for frame in frames:
-        if num_shared + len(new) == clip_length:
+        if num_shared + len(new) >= clip_length:
             yield Clip(start, num_shared, tuple(new), last=False)
             start, num_shared, new = start + clip_length - overlap, overlap, []
         new.append(frame)

@@ -23,6 +23,7 @@ from segblocks.images import (
     read_images,
     to_frame,
 )
+from segblocks.inference.checks import whole_number
 from segblocks.inference.decode import VideoDecoder
 
 # One letter would be a drive of Windows; Path makes one slash of two.
@@ -212,7 +213,7 @@ def open_video(
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: a video file without PyAV.
-        TypeError: ``source`` is none of these.
+        TypeError: ``source`` is none of these, or ``max_frames`` no whole number.
         ValueError: unreadable or cut-off file, URL, empty folder or list, array of another shape or
             dtype, fps not positive. A bad frame in the middle raises when it is reached.
 
@@ -223,8 +224,8 @@ def open_video(
     """
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"open_video: fps must be positive and finite, got {fps}")
-    if max_frames is not None and max_frames < 1:
-        raise ValueError(f"open_video: max_frames must be at least 1, got {max_frames}")
+    if max_frames is not None:
+        max_frames = whole_number("open_video", "max_frames", max_frames, least=1)
     reader = _open(source)
     if fps is not None:
         reader.fps = fps

@@ -3,6 +3,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -11,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from segblocks.inference import segment, stream
 from segblocks.inference.heap import release_heap
@@ -268,10 +271,98 @@ def test_bad_input_is_named() -> None:
         segment(model, [video[0], video[0, :, :16]], VIS(CLASSES))
     with pytest.raises(ValueError, match="overlap must be from 0 to clip_length - 1"):
         stream(model, video, VIS(CLASSES), clip_length=4, overlap=4)
-    with pytest.raises(TypeError, match="colour"):
-        stream(model, video, VIS(CLASSES), colour="red")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4"):
         stream(model, "nowhere.mp4", VIS(CLASSES))
+
+
+def test_unknown_settings_list_close_and_known_ones() -> None:
+    video = squares_video(5, (8, 32))
+    with pytest.raises(TypeError) as caught:
+        segment(OracleModel(), video, VIS(CLASSES), clip_lenght=4)
+    text = str(caught.value)
+    assert "segment: OracleModel has no setting 'clip_lenght'; did you mean 'clip_length'?" in text
+    for name in ("overlap", "max_frames", "device", "progress", "min_score", "official_compat"):
+        assert name in text
+    with pytest.raises(TypeError, match="stream: OracleModel has no setting 'colour'"):
+        stream(OracleModel(), video, VIS(CLASSES), colour="red")
+
+
+@pytest.mark.parametrize("name", ["clip_length", "overlap", "short_side", "max_frames"])
+@pytest.mark.parametrize("value", [4.5, 4.0, "4", True])
+def test_numbers_must_be_whole(name: str, value: object) -> None:
+    video = squares_video(5, (8, 32))
+    with pytest.raises(TypeError, match=f"{name} must be a whole number, got {value!r}"):
+        segment(OracleModel(), video, VIS(CLASSES), **{name: value})
+
+
+def test_numbers_of_numpy_are_whole() -> None:
+    video = squares_video(9, (8, 32))
+    result = segment(
+        OracleModel(), video, VIS(CLASSES), clip_length=np.int64(4), max_frames=np.int32(6)
+    )
+    assert result.num_frames == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clip_length", 0), ("overlap", -1), ("short_side", -3), ("max_frames", 0)]
+)
+def test_numbers_must_not_be_too_small(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least .*, got {value}"):
+        stream(OracleModel(), squares_video(5, (8, 32)), VIS(CLASSES), **{name: value})
+
+
+def test_max_frames_ends_early() -> None:
+    video = squares_video(20, present={1: range(20)})
+    read = []
+    camera = (read.append(t) or frame for t, frame in enumerate(video))
+    result = segment(OracleModel(), camera, VOS(mask_of(video, 1)), clip_length=4, max_frames=7)
+    np.testing.assert_array_equal(result.tracks[0].masks(), truth(video, 1)[:7])
+    assert len(read) == 7
+
+
+@pytest.mark.parametrize("source", ["array", "list", "folder", "limited"])
+def test_hints_beyond_the_end_are_told_before_any_work(source: str, tmp_path: Path) -> None:
+    video = squares_video(5, (8, 32))
+    for t, frame in enumerate(video):
+        Image.fromarray(frame).save(tmp_path / f"{t}.png")
+    given: Any = {"array": video, "list": list(video), "folder": tmp_path}.get(source, iter(video))
+    limit = 3 if source == "limited" else None
+    last = (limit or 5) - 1
+    model = OracleModel()
+    for start in (segment, stream):
+        with pytest.raises(
+            ValueError, match=rf"VOS: .*frames 0 to {last} of .*; got frame {last + 1}"
+        ):
+            start(
+                model,
+                given,
+                VOS({0: mask_of(video, 1), last + 1: mask_of(video, 1)}),
+                max_frames=limit,
+            )
+    assert not model.extracted
+    assert not model.asked
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("tarvis_resnet50", r"got 'tarvis_resnet50'; segblocks\.create_model\('tarvis_resnet50'\)"),
+        (None, "got NoneType"),
+        (torch.nn.Linear(1, 1), "got Linear, which has no video_policy"),
+    ],
+)
+def test_things_that_are_no_model(model: Any, message: str) -> None:
+    for start in (segment, stream):
+        with pytest.raises(TypeError, match=f"{start.__name__}: model must be .*{message}"):
+            start(model, squares_video(2, (8, 32)), VIS(CLASSES))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    model = OracleModel()
+    with pytest.raises(ValueError, match=f"segment: device {device}: not to be had here"):
+        segment(model, squares_video(2, (8, 32)), VIS(CLASSES), device=device)
+    assert not model.asked
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
@@ -292,9 +383,9 @@ def test_progress_counts_frames(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_model_moves_only_when_it_is_asked_to() -> None:
     model = OracleModel()
-    moves: list[str] = []
+    moves: list[torch.device] = []
     model.to = lambda device: moves.append(device)  # type: ignore[method-assign]
     segment(model, squares_video(3, (8, 32)), VIS(CLASSES))
     assert not moves
     segment(model, squares_video(3, (8, 32)), VIS(CLASSES), device="cpu")
-    assert moves == ["cpu"]
+    assert moves == [torch.device("cpu")]
