@@ -34,10 +34,12 @@ def run(args: argparse.Namespace) -> None:
     from segblocks import zoo
     from segblocks.zoo.checkpoint import check_finite, file_hash, save_safetensors
 
-    state = zoo.convert_state_dict(
-        zoo.load_checkpoint(args.checkpoint), args.source, weights=args.weights
-    )
-    check_finite(state)
+    read = zoo.load_checkpoint(args.checkpoint)
+    try:
+        state = zoo.convert_state_dict(read, args.source, weights=args.weights)
+    except zoo.CheckpointError as error:
+        raise zoo.CheckpointError(f"{args.checkpoint}: {error}") from error
+    check_finite(state, args.checkpoint)
     origin = {
         "source": args.source,
         "source_file": args.checkpoint.name,

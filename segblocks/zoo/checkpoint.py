@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segblocks._files import write_atomically
+from segblocks._files import expand, write_atomically
 from segblocks.zoo.safe_pickle import ALLOWED, ArrayUnpickler, PickledArray
 
 CONTAINERS = ("model", "state_dict")
@@ -60,7 +61,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: The file is damaged, holds code, or holds no state dict.
+        IsADirectoryError: It is a folder.
+        PermissionError: It may not be read.
+        CheckpointError: The file is empty, a web page, a pointer of Git LFS, or damaged; it holds
+            code, or no state dict.
 
     Example:
         >>>         >>> path = tempfile.mkdtemp() + "/w.pth"
@@ -68,16 +72,35 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         >>> load_checkpoint(path)
         {'weight': tensor([1., 1.])}
     """
-    path = Path(path)
+    path = expand(path)
+    if path.is_dir():
+        reason = "this is a folder, not a checkpoint file; from_pretrained reads a saved folder"
+        raise IsADirectoryError(errno.EISDIR, reason, str(path))
     if not path.is_file():
-        hint = "; a folder is read by from_pretrained" if path.is_dir() else ""
-        raise FileNotFoundError(f"load_checkpoint: no such file: {path}{hint}")
-    if path.suffix == ".safetensors":
+        raise FileNotFoundError(f"load_checkpoint: no such file: {path}")
+    start = _read_start(path)
+    if path.suffix == ".safetensors" or start[8:10] == b'{"':
         try:
             return load_file(path)
         except SafetensorError as error:
             raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
-    return _unwrap(_read_pickled(path), path)
+    return _unwrap(_read_pickled(path, start), path)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the text that `save_safetensors` put into the header of a file.
+
+    Args:
+        path: A checkpoint of any kind, known to be readable.
+
+    Returns:
+        Name to text; empty where the file is no safetensors.
+    """
+    path = expand(path)
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
@@ -93,11 +116,14 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_finite(state_dict: Mapping[str, Tensor]) -> None:
+def check_finite(
+    state_dict: Mapping[str, Tensor], path: str | os.PathLike[str] | None = None
+) -> None:
     """Raise where a state dict holds NaN or infinite values.
 
     Args:
         state_dict: Name to tensor.
+        path: The file that it is from, for the message.
 
     Raises:
         CheckpointError: Names the tensors concerned.
@@ -109,7 +135,8 @@ def check_finite(state_dict: Mapping[str, Tensor]) -> None:
     ]
     if bad:
         shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-        raise CheckpointError(f"{len(bad)} tensors hold NaN or infinite values: {shown}")
+        where = "" if path is None else f"{os.fspath(path)}: "
+        raise CheckpointError(f"{where}{len(bad)} tensors hold NaN or infinite values: {shown}")
 
 
 def save_safetensors(
@@ -144,10 +171,27 @@ def save_safetensors(
     write_atomically(path, write)
 
 
-def _read_pickled(path: Path) -> Any:
+def _read_start(path: Path) -> bytes:
+    """The first bytes of a file, refused where they show what downloads often leave instead."""
     with open(path, "rb") as file:
-        start = file.read(len(_TORCH_LEGACY_START))
-    from_torch = start.startswith(b"PK") or start == _TORCH_LEGACY_START
+        start = file.read(200)
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty, perhaps a download that failed")
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(
+            f"{path}: this is a web page, not a checkpoint; the link that was downloaded leads to "
+            "a page about the file, or to a login"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: this is a pointer of Git LFS, not the checkpoint; `git lfs pull` fetches it"
+        )
+    return start
+
+
+def _read_pickled(path: Path, start: bytes) -> Any:
+    from_torch = start.startswith((b"PK", _TORCH_LEGACY_START))
     try:
         if not from_torch:
             # Read whole: a damaged length must not reserve memory.

@@ -178,9 +178,9 @@ class PretrainedModel(
         state = load_checkpoint(path)
         try:
             compare_state_dicts(state, module.state_dict())
-            check_finite(state)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
+        check_finite(state, path)
         module.load_state_dict(state)
         module.eval()
         model.provenance = record.get("provenance", {})

@@ -12,10 +12,17 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from segblocks.zoo.checkpoint import CheckpointError, check_finite, file_hash, load_checkpoint
+from segblocks._files import expand
+from segblocks.zoo.checkpoint import (
+    CheckpointError,
+    check_finite,
+    file_hash,
+    load_checkpoint,
+    read_metadata,
+)
 from segblocks.zoo.hub import PretrainedModel, locate, read_record
 from segblocks.zoo.key_map import compare_state_dicts
-from segblocks.zoo.sources import Weights, convert_state_dict, suggest
+from segblocks.zoo.sources import Weights, convert_state_dict, get_advice, suggest
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def create_model(
         name: One of :func:`list_models`.
         checkpoint: File of the published implementation, converted strictly, or of our own.
             The model is then in evaluation mode, and ``model.provenance`` says where its weights
-            come from.
+            come from, through a conversion too. A folder is read by :func:`from_pretrained`.
         weights: Where an official file holds two sets: the trained one, or its moving average.
         overrides: Fields of the model's config to set differently.
 
@@ -130,19 +137,17 @@ def create_model(
 
     Raises:
         ValueError: Unknown name or field.
+        IsADirectoryError: The checkpoint is a folder.
         CheckpointError: The file is damaged, unsafe, holds NaN, or is of another model.
     """
     entry = get_entry(name)
     model = entry.model_class(config=_override(entry, overrides))  # type: ignore[call-arg]
     module = cast(nn.Module, model)
     if checkpoint is not None:
-        path = Path(checkpoint)
-        try:
-            state, source = _read_for(module.state_dict(), path, entry.source, weights)
-        except CheckpointError as error:
-            raise CheckpointError(f"create_model: {path} is not for {name}: {error}") from error
+        path = expand(checkpoint)
+        state, own = _read_for(name, module.state_dict(), path, weights)
         module.load_state_dict(state)
-        model.provenance = {"file": path.name, "sha256": file_hash(path), "source": source}
+        model.provenance = _provenance(path, "segblocks" if own else str(entry.source))
         module.eval()
     return model
 
@@ -158,15 +163,30 @@ def _override(entry: ModelEntry, overrides: Mapping[str, Any]) -> Any:
 
 
 def _read_for(
-    expected: Mapping[str, Tensor], path: Path, source: str | None, weights: Weights
-) -> tuple[dict[str, Tensor], str]:
-    state = load_checkpoint(path)
-    own = path.suffix == ".safetensors" or state.keys() == expected.keys() or source is None
-    if not own:
-        state = convert_state_dict(state, str(source), weights=weights)
-    compare_state_dicts(state, expected)
-    check_finite(state)
-    return state, "segblocks" if own else str(source)
+    name: str, expected: Mapping[str, Tensor], path: Path, weights: Weights
+) -> tuple[dict[str, Tensor], bool]:
+    """Read what fits a model; returns also whether the file has our names already."""
+    source = get_entry(name).source
+    state = read = load_checkpoint(path)
+    # The names tell, not the suffix: anybody may store an official state dict as safetensors.
+    own = source is None or 2 * len(read.keys() & expected.keys()) >= len(read)
+    try:
+        if not own:
+            state = convert_state_dict(read, str(source), weights=weights)
+        compare_state_dicts(state, expected)
+    except CheckpointError as error:
+        advice = None if source is None else get_advice(source, read)
+        more = "" if advice is None else f"\n{advice}"
+        raise CheckpointError(f"create_model: {path} is not for {name}: {error}{more}") from error
+    check_finite(state, path)
+    return state, own
+
+
+def _provenance(path: Path, source: str) -> dict[str, str]:
+    """Say where weights come from; of a converted file also what it was converted from."""
+    origin = read_metadata(path)
+    kept = {key: origin[key] for key in ("source", "source_file", "source_sha256") if key in origin}
+    return {"file": path.name, "sha256": file_hash(path), "source": source, **kept}
 
 
 def from_pretrained(

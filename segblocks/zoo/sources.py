@@ -12,7 +12,11 @@ Weights = Literal["student", "ema"]
 
 
 class Source(Protocol):
-    """A published implementation's state dict, and how it corresponds to ours."""
+    """A published implementation's state dict, and how it corresponds to ours.
+
+    It may also have ``advice(state_dict) -> str | None``: what to do about a state dict, its own or
+    ours, that does not fit a model as it is.
+    """
 
     def convert(self, state_dict: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
         """Turn its state dict into ours; a :class:`CheckpointError` where it does not fit."""
@@ -56,6 +60,20 @@ def get_source(name: str) -> Source:
     if name not in _SOURCES:
         raise ValueError(f"unknown source {name!r}{suggest(name, _SOURCES)}")
     return _SOURCES[name]
+
+
+def get_advice(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
+    """Ask a source what to do about a state dict that does not fit a model.
+
+    Args:
+        name: Of the source.
+        state_dict: As it was read from a file.
+
+    Returns:
+        A sentence, or None where the source has no advice.
+    """
+    advise = getattr(get_source(name), "advice", None)
+    return None if advise is None else advise(state_dict)
 
 
 def suggest(name: str, known: Mapping[str, object]) -> str:

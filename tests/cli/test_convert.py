@@ -13,6 +13,8 @@ from torch import Tensor
 
 from segblocks.cli import main
 from segblocks.zoo import sources
+from segblocks.zoo.checkpoint import CheckpointError
+from tests.disk import full_disk
 
 
 class Renaming:
@@ -20,7 +22,7 @@ class Renaming:
 
     def convert(self, state_dict: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
         if set(state_dict) != {"w"}:
-            raise ValueError(f"unexpected keys {sorted(set(state_dict) - {'w'})}")
+            raise CheckpointError(f"unexpected keys {sorted(set(state_dict) - {'w'})}")
         return {f"{weights}.weight": state_dict["w"]}
 
     def export(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ def test_errors_leave_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ([good, str(tmp_path / "out.pth"), "--source", "renaming"], ".safetensors"),
         ([good, str(tmp_path / "no" / "o.safetensors"), "--source", "renaming"], "no folder"),
         ([good, out, "--source", "tarviss"], "tarvis"),
-        ([bad, out, "--source", "renaming"], "['x']"),
+        ([bad, out, "--source", "renaming"], f"{bad}: unexpected keys ['x']"),
         ([good, out, "--source", "tarvis"], ""),
     ]
     for words, message in cases:
@@ -82,5 +84,16 @@ def test_errors_leave_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_nan_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkpoint(tmp_path, {"w": torch.tensor([float("nan")])})
     assert main(["convert", path, str(tmp_path / "o.safetensors"), "--source", "renaming"]) == 2
-    assert "NaN" in capsys.readouterr().err
+    assert f"{path}: 1 tensors hold NaN" in capsys.readouterr().err
     assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_full_disk_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint(tmp_path, {"w": torch.ones(9999)})
+    out = tmp_path / "o.safetensors"
+    with full_disk():
+        assert main(["convert", path, str(out), "--source", "renaming"]) == 2
+    assert capsys.readouterr().err == f"segblocks: {out}: cannot write (File too large)\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["in.pth"]

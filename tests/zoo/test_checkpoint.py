@@ -19,8 +19,10 @@ from segblocks.zoo.checkpoint import (
     check_finite,
     file_hash,
     load_checkpoint,
+    read_metadata,
     save_safetensors,
 )
+from tests.disk import full_disk
 
 
 class Marker:
@@ -166,15 +168,78 @@ def test_a_file_cut_short_is_an_error(tmp_path: Path, kind: str, keep: float) ->
         torch.save(state(), path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(CheckpointError, match=r"w\.\w+: damaged"):
+    with pytest.raises(CheckpointError, match=r"w\.\w+: (damaged|the file is empty)"):
         load_checkpoint(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         load_checkpoint(tmp_path / "nowhere.pth")
-    with pytest.raises(FileNotFoundError, match="from_pretrained"):
+    with pytest.raises(IsADirectoryError, match=r"folder, .*from_pretrained"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pkl", "w.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\n<!DOCTYPE html><html><body>sign in</body></html>", "a web page"),
+        (b"\xef\xbb\xbf<HTML>", "a web page"),
+        (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+    ],
+)
+def test_what_downloads_leave_instead_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name}: .*{message}"):
+        load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_that_may_not_be_read(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"x")
+
+    def refuse(file: Any, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionError) as caught:
+        load_checkpoint(path)
+    assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w.safetensors"])
+def test_safetensors_are_known_by_their_content(tmp_path: Path, name: str) -> None:
+    save_safetensors(state(), tmp_path / name)
+    assert_same(dict(sorted(load_checkpoint(tmp_path / name).items())), state())
+
+
+def test_metadata_of_any_file(tmp_path: Path) -> None:
+    save_safetensors(state(), tmp_path / "w.safetensors", {"source": "lab"})
+    assert read_metadata(tmp_path / "w.safetensors")["source"] == "lab"
+    torch.save(state(), tmp_path / "w.pth")
+    assert read_metadata(tmp_path / "w.pth") == {}
+
+
+def test_bad_values_are_told_of_their_file() -> None:
+    with pytest.raises(CheckpointError, match=r"^w\.pth: 1 tensors hold NaN"):
+        check_finite({"a": torch.tensor(float("nan"))}, "w.pth")
+
+
+def test_an_unwritable_place_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder") as caught:
+        save_safetensors(state(), tmp_path / "no" / "w.safetensors")
+    assert caught.value.filename == str(tmp_path / "no")
+    with full_disk(50), pytest.raises(OSError, match="cannot write") as caught_full:
+        save_safetensors(state(), tmp_path / "w.safetensors")
+    assert caught_full.value.filename == str(tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

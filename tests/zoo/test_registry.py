@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,8 +165,58 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path: Path) -> None:
     state = create_model("other").state_dict()
     state["body.bias"][1] = float("nan")
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"other.*NaN.*body\.bias"):
+    with pytest.raises(CheckpointError, match=r"w\.pth: 2 tensors hold NaN.*body\.bias") as caught:
         create_model("other", checkpoint=tmp_path / "w.pth")
+    assert "is not for" not in str(caught.value)
+
+
+def test_an_official_checkpoint_is_known_by_its_names_in_any_file(tmp_path: Path) -> None:
+    model, path = create_model("tiny_small"), tmp_path / "w.safetensors"
+    save_safetensors(official(model), path)
+    loaded = create_model("tiny_small", checkpoint=path)
+    assert_same_weights(model, loaded)
+    assert loaded.provenance["source"] == "lab"
+
+
+def test_a_converted_file_keeps_its_origin(tmp_path: Path) -> None:
+    model, path = create_model("tiny_small"), tmp_path / "w.safetensors"
+    origin = {"source": "lab", "source_file": "000100.pth", "source_sha256": "12ab"}
+    save_safetensors(model.state_dict(), path, {**origin, "other": "x"})
+    loaded = create_model("tiny_small", checkpoint=path)
+    expected = {"file": "w.safetensors", "sha256": file_hash(path), **origin}
+    assert loaded.provenance == expected
+    loaded.save_pretrained(tmp_path / "out")
+    assert from_pretrained(tmp_path / "out").provenance == expected
+    assert "12ab" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_source_may_advise(tmp_path: Path, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, path = create_model("tiny_small"), tmp_path / "w.pth"
+    state = model.state_dict() if own else official(model)
+    torch.save(state, path)
+
+    def message() -> str:
+        with pytest.raises(CheckpointError) as caught:
+            create_model("tiny_wide", checkpoint=path)
+        return str(caught.value)
+
+    plain, asked = message(), []
+    for advice, expected in (("set width=3", f"{plain}\nset width=3"), (None, plain)):
+
+        def advise(_: TinySource, read: Mapping[str, Tensor], advice: str | None = advice) -> Any:
+            asked.append(set(read))
+            return advice
+
+        monkeypatch.setattr(TinySource, "advice", advise, raising=False)
+        assert message() == expected
+    assert asked == [set(state)] * 2
+
+
+def test_a_folder_is_no_checkpoint_file(tmp_path: Path) -> None:
+    Tiny().save_pretrained(tmp_path / "out")
+    with pytest.raises(IsADirectoryError, match=r"folder.*from_pretrained"):
+        create_model("tiny_small", checkpoint=tmp_path / "out")
 
 
 def test_conversion_and_export_are_inverse() -> None:
