@@ -169,6 +169,8 @@ def test_exports_for_any_number_of_keys():
         ({"mask": torch.zeros(1, 2, 5, device="meta")}, "mask must be on the same device"),
         ({"k": torch.zeros(1, 5, 1, 4).half()}, "same dtype"),
         ({"q": torch.zeros(1, 2, 1, 4).long()}, "q must be floating point"),
+        ({"q": [0.0]}, "q must be a torch.Tensor, got list"),
+        ({"mask": torch.zeros(1, 2, 5).numpy()}, "mask must be a torch.Tensor, got ndarray"),
         ({"backend": "triton"}, "masked_cross_attention has no Triton kernel yet"),
         ({"backend": "flash"}, "backend must be one of auto, triton, reference, got 'flash'"),
     ],

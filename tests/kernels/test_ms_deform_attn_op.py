@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -225,8 +226,14 @@ def wrong(**changes: Any) -> dict[str, Any]:
         ({"value": Tensor.int}, "value must be floating point, got torch.int32"),
         ({"spatial_shapes": torch.tensor([[6, 4], [3, 2]])}, "spatial_shapes .* got a tensor"),
         ({"spatial_shapes": []}, "spatial_shapes must name at least one level"),
-        ({"spatial_shapes": [(6, 4), (3, 2, 1)]}, "spatial_shapes must hold"),
-        ({"spatial_shapes": [(6, 4), (3.0, 2)]}, "spatial_shapes must hold"),
+        ({"spatial_shapes": [(6, 4), (3, 2, 1)]}, r"spatial_shapes must .* at spatial_shapes\[1\]"),
+        ({"spatial_shapes": [(6, 4), (3.0, 2)]}, r"spatial_shapes must .* tuple \(3.0, 2\)"),
+        ({"spatial_shapes": [6, 4, 3, 2]}, r"spatial_shapes must .* int 6 at spatial_shapes\[0\]"),
+        ({"spatial_shapes": {8: (6, 4), 16: (3, 2)}}, "spatial_shapes must .* got dict"),
+        ({"spatial_shapes": 30}, "spatial_shapes must .* got int 30"),
+        ({"spatial_shapes": np.array([[6, 4], [3, 2]])}, "spatial_shapes must .* got ndarray"),
+        ({"value": lambda t: t.numpy()}, "value must be a torch.Tensor, got ndarray"),
+        ({"attention_weights": None}, "attention_weights must be a torch.Tensor, got NoneType"),
         ({"spatial_shapes": [(-6, -4), (3, 2)]}, "spatial_shapes must not be negative"),
         ({"sampling_locations": lambda t: t[:1]}, "sampling_locations must have shape .* B=2"),
         ({"sampling_locations": lambda t: t[:, :, :, :1]}, "sampling_locations .* L=2"),

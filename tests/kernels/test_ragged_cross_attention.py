@@ -246,6 +246,8 @@ def test_exports_for_any_number_of_edges():
         ({"bias": torch.zeros(3).long()}, "bias must be floating point"),
         ({"bias": torch.zeros(3, device="meta")}, "bias must be on the same device"),
         ({"v": torch.zeros(6, 2, 4).half()}, "same dtype"),
+        ({"offsets": [0, 1, 3]}, r"offsets must be a torch.Tensor, got list \[0, 1, 3\]"),
+        ({"bias": 0.0}, "bias must be a torch.Tensor, got float"),
         ({"backend": "triton"}, "ragged_cross_attention has no Triton kernel yet"),
         ({"backend": "cpp"}, "backend must be one of auto, triton, reference, got 'cpp'"),
     ],

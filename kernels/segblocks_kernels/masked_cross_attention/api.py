@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._autocast import autocast
 from .._backend import REFERENCE, Backends, planned_triton
-from .._check import check_float, check_same_device, check_same_dtype, check_shape
+from .._check import check_float, check_same_device, check_same_dtype, check_shape, check_tensor
 from .reference import masked_cross_attention_reference
 
 _OP = "masked_cross_attention"
@@ -69,6 +69,9 @@ def masked_cross_attention(
         >>> masked_cross_attention(q, k, v, torch.randn(1, 5, 60)).shape
         torch.Size([1, 5, 8, 32])
     """
+    check_tensor(_OP, q=q, k=k, v=v)
+    if mask is not None:
+        check_tensor(_OP, mask=mask)
     q, k, v = autocast(q, k, v)
     _check(q, k, v, mask)
     BACKENDS.resolve(BACKENDS.request(backend), q.device)

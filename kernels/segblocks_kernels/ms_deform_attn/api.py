@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from .._check import check_float, check_same_device, check_shape
+from .._check import (
+    check_float,
+    check_same_device,
+    check_shape,
+    check_spatial_shapes,
+    check_tensor,
+)
 from .op import BACKENDS, forward_op
 
 _OP = "ms_deform_attn"
 
 
-def _check_spatial_shapes(spatial_shapes: Sequence[tuple[int, int]]) -> list[int]:
-    if isinstance(spatial_shapes, Tensor):
-        raise ValueError(
-            f"{_OP}: spatial_shapes must be a sequence of (height, width) ints, got a tensor, "
-            "which the host would have to read back"
-        )
-    flat = []
-    for shape in spatial_shapes:
-        pair = tuple(shape)
-        if len(pair) != 2 or not all(isinstance(size, (int, torch.SymInt)) for size in pair):
-            raise ValueError(
-                f"{_OP}: spatial_shapes must hold (height, width) pairs of ints, got {shape!r}"
-            )
-        if pair[0] < 0 or pair[1] < 0:
-            raise ValueError(f"{_OP}: spatial_shapes must not be negative, got {shape!r}")
-        flat += pair
-    if not flat:
-        raise ValueError(f"{_OP}: spatial_shapes must name at least one level, got none")
-    return flat
-
-
 def _check_tensors(
     value: Tensor, flat: list[int], sampling_locations: Tensor, attention_weights: Tensor
 ) -> None:
+    check_tensor(
+        _OP,
+        value=value,
+        sampling_locations=sampling_locations,
+        attention_weights=attention_weights,
+    )
     check_float(
         _OP,
         value=value,
@@ -101,7 +91,7 @@ def ms_deform_attn(
         >>> ms_deform_attn(value, [(4, 6), (2, 3)], locations, weights).shape
         torch.Size([1, 5, 256])
     """
-    flat = _check_spatial_shapes(spatial_shapes)
+    flat = check_spatial_shapes(_OP, spatial_shapes)
     _check_tensors(value, flat, sampling_locations, attention_weights)
     request = BACKENDS.request(backend)
     return forward_op(value, flat, sampling_locations, attention_weights, request)

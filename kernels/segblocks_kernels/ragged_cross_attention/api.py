@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._autocast import autocast
-from .._check import check_float, check_same_device, check_same_dtype, check_shape
+from .._check import check_float, check_same_device, check_same_dtype, check_shape, check_tensor
 from .op import BACKENDS, forward_op
 from .op import OP as _OP
 
@@ -76,6 +76,9 @@ def ragged_cross_attention(
         >>> ragged_cross_attention(q, k, v, indices, offsets, counts.log()).shape
         torch.Size([2, 8, 32])
     """
+    check_tensor(_OP, q=q, k=k, v=v, indices=indices, offsets=offsets)
+    if bias is not None:
+        check_tensor(_OP, bias=bias)
     q, k, v = autocast(q, k, v)
     _check(q, k, v, indices, offsets, bias)
     request = BACKENDS.request(backend)

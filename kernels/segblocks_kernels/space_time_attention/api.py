@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 from .._autocast import autocast
-from .._check import check_float, check_same_device, check_same_dtype, check_shape
-from .cells import OP, check_cells, make_cells
+from .._check import (
+    check_cell_sizes,
+    check_float,
+    check_same_device,
+    check_same_dtype,
+    check_shape,
+    check_spatial_shapes,
+    check_tensor,
+)
+from .cells import OP, check_same_grid, make_cells
 from .op import BACKENDS, choose, forward_op, triton_refuses
 from .reference import space_time_attention_reference
 
 
-def _check(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    spatial_shapes: Sequence[tuple[int, int]],
-    cell_sizes: Sequence[int | None],
+def _check_tokens(
+    q: Tensor, k: Tensor, v: Tensor, spatial_shapes: Sequence[tuple[int, int]]
 ) -> None:
     check_float(OP, q=q, k=k, v=v)
     check_same_dtype(OP, q=q, k=k, v=v)
@@ -29,13 +33,26 @@ def _check(
     sizes = dict(zip("BTNMD", q.shape, strict=True))
     check_shape(OP, "k", k, "B T N M D", sizes)
     check_shape(OP, "v", v, "B T N M D", sizes)
-    check_cells(spatial_shapes, cell_sizes)
     tokens = sum(height * width for height, width in spatial_shapes)
     if q.shape[2] != tokens:
         raise ValueError(
             f"{OP}: q must have N={tokens} tokens, the sum of height*width over spatial_shapes "
             f"{[tuple(shape) for shape in spatial_shapes]}, got {tuple(q.shape)}"
         )
+
+
+def _check_levels(
+    spatial_shapes: Sequence[tuple[int, int]], cell_sizes: Sequence[int | None]
+) -> list[int]:
+    flat = check_spatial_shapes(OP, spatial_shapes)
+    check_cell_sizes(OP, cell_sizes)
+    if len(cell_sizes) != len(spatial_shapes):
+        raise ValueError(
+            f"{OP}: cell_sizes must have one entry a level ({len(spatial_shapes)} in "
+            f"spatial_shapes), got {len(cell_sizes)}"
+        )
+    check_same_grid(spatial_shapes, cell_sizes)
+    return flat
 
 
 def space_time_attention(
@@ -80,12 +97,13 @@ def space_time_attention(
         >>> space_time_attention(q, k, v, [(2, 3), (4, 6)], (1, 2)).shape
         torch.Size([1, 2, 30, 8, 32])
     """
+    check_tensor(OP, q=q, k=k, v=v)
+    shapes = _check_levels(spatial_shapes, cell_sizes)
     q, k, v = autocast(q, k, v)
-    _check(q, k, v, spatial_shapes, cell_sizes)
+    _check_tokens(q, k, v, spatial_shapes)
     request = BACKENDS.request(backend)
     if request == "triton" and (reason := triton_refuses(q)):
         raise ValueError(f"{OP}: backend 'triton' cannot run: {reason}")
-    shapes = [size for shape in spatial_shapes for size in shape]
     sides = [0 if cell is None else cell for cell in cell_sizes]
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
-
 OP = "space_time_attention"
 
 
@@ -73,38 +71,6 @@ def make_cells(spatial_shapes: Sequence[int], cell_sizes: Sequence[int]) -> Cell
             levels.append(Level(start, height, width, cell))
         start += height * width
     return Cells(tuple(levels), start)
-
-
-def check_cells(
-    spatial_shapes: Sequence[tuple[int, int]], cell_sizes: Sequence[int | None]
-) -> None:
-    """Raise unless each level has a usable cell size and all of them make the same grid.
-
-    Raises:
-        ValueError: what is wrong with which level.
-    """
-    for name, argument in (("spatial_shapes", spatial_shapes), ("cell_sizes", cell_sizes)):
-        if isinstance(argument, Tensor):
-            raise ValueError(
-                f"{OP}: {name} must be a sequence of ints, got a tensor, which the host would "
-                "have to read back"
-            )
-    if len(cell_sizes) != len(spatial_shapes):
-        raise ValueError(
-            f"{OP}: cell_sizes must have one entry a level ({len(spatial_shapes)} in "
-            f"spatial_shapes), got {len(cell_sizes)}"
-        )
-    for index, shape in enumerate(spatial_shapes):
-        if len(shape) != 2 or shape[0] < 0 or shape[1] < 0:
-            raise ValueError(
-                f"{OP}: spatial_shapes[{index}] must be (height, width), got {tuple(shape)}"
-            )
-    if all(cell is None for cell in cell_sizes):
-        raise ValueError(f"{OP}: cell_sizes must have a size for at least one level, got all None")
-    for index, cell in enumerate(cell_sizes):
-        if cell is not None and cell < 1:
-            raise ValueError(f"{OP}: cell_sizes[{index}] must be positive or None, got {cell}")
-    check_same_grid(spatial_shapes, cell_sizes)
 
 
 def check_same_grid(
