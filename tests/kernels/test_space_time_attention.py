@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 
@@ -51,6 +52,11 @@ def error_ratio(got: Tensor, want: Tensor) -> float:
     want = want.to(torch.float64)
     error = (got.to(torch.float64) - want).norm()
     return float(error / want.norm()) if want.norm() > 0 else float(error)
+
+
+def triton_backward():
+    # By name, since the package exports the function under the name of the folder.
+    return importlib.import_module("segblocks_kernels.space_time_attention.triton_backward")
 
 
 @pytest.fixture
@@ -182,6 +188,47 @@ def test_expanded_gradient(backend, device):
     want = with_grads(case, leaves, torch.ones_like(leaves[0]), backend="reference")[1:]
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2)], ids=str)
+def test_only_the_gradients_asked_for(wanted, backend, device, poisoned):
+    case = CASES["level_out"]
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    weight = torch.randn_like(qkv[0])
+    want = with_grads(case, qkv, weight, backend="reference")[1:]
+    leaves = [x.requires_grad_(i in wanted) for i, x in enumerate(qkv)]
+    call_operator(case, leaves, backend).backward(weight)
+    for i, leaf in enumerate(leaves):
+        if i in wanted:
+            assert error_ratio(leaf.grad, want[i]) < 1e-5
+        else:
+            assert leaf.grad is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("wanted", "kernel"), [((0,), "key_kernel"), ((2,), "query_kernel")], ids=["q", "v"]
+)
+def test_passes_that_nobody_needs_are_not_run(wanted, kernel, device, monkeypatch):
+    case = CASES["one_token"]
+    leaves = make_qkv(case, "contiguous", torch.float32, device)
+    leaves = [x.requires_grad_(i in wanted) for i, x in enumerate(leaves)]
+    out = call(case, leaves, backend="triton")
+    monkeypatch.setattr(triton_backward(), kernel, None)
+    out.sum().backward()
+    with pytest.raises(TypeError, match="NoneType"):
+        with_grads(case, leaves, torch.ones_like(out), backend="triton")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_heads_without_channels(backend, device):
+    case = CASES["ragged"]._replace(dim=0)
+    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    for x in with_grads(case, qkv, torch.ones_like(qkv[0]), backend=backend):
+        assert x.shape == qkv[0].shape
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,15 @@ OP = torch.ops.segblocks.space_time_attention.default
 def test_opcheck(backend, layout, device):
     case = Case(1, 2, [(2, 2), (2, 3)], [None, 2], 1, 16)
     leaves = [x.requires_grad_() for x in make_qkv(case, layout, torch.float32, device)]
-    torch.library.opcheck(OP, (*leaves, [2, 2, 2, 3], [0, 2], 0.25, backend))
+    levels = ([2, 2, 2, 3], [0, 2], 0.25)
+    torch.library.opcheck(OP, (*leaves, *levels, backend))
+    qkv = [x.detach() for x in leaves]
+    out, lse = OP(*qkv, *levels, backend)
+    for needs in ([True, True, True], [True, False, False], [False, False, True]):
+        torch.library.opcheck(
+            torch.ops.segblocks.space_time_attention_backward.default,
+            (torch.ones_like(out), *qkv, out, lse, *levels, needs, backend),
+        )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -137,8 +146,24 @@ def test_backend_report():
         ({"k": torch.zeros(1, 2, 10, 1, 16).half()}, "same dtype"),
         ({"v": torch.zeros(1, 2, 10, 1, 16, device="meta")}, "same device"),
         ({"spatial_shapes": [(2, 2), (2, 4)]}, "q must have N=12 tokens"),
-        ({"spatial_shapes": [(2, 2), (6,)]}, r"spatial_shapes\[1\] must be"),
-        ({"spatial_shapes": [(-2, -2), (2, 3)]}, r"spatial_shapes\[0\] must be"),
+        ({"spatial_shapes": [(2, 2), (6,)]}, r"pairs of ints, got tuple .* at spatial_shapes\[1\]"),
+        ({"spatial_shapes": [(-2, -2), (2, 3)]}, r"not be negative, .* at spatial_shapes\[0\]"),
+        ({"spatial_shapes": []}, "spatial_shapes must name at least one level"),
+        ({"spatial_shapes": [(2.0, 2.0), (2, 3)]}, r"spatial_shapes must .* \(2.0, 2.0\)"),
+        ({"spatial_shapes": [2, 2, 2, 3]}, r"spatial_shapes must .* int 2 at spatial_shapes\[0\]"),
+        ({"spatial_shapes": {8: (2, 2), 16: (2, 3)}}, "spatial_shapes must .* got dict"),
+        ({"spatial_shapes": 10}, "spatial_shapes must .* got int 10"),
+        ({"spatial_shapes": None}, "spatial_shapes must .* got NoneType"),
+        (
+            {"spatial_shapes": [1, None], "cell_sizes": [(2, 2), (2, 3)]},
+            "spatial_shapes must .* got int 1",
+        ),
+        ({"cell_sizes": [(1, 1), None]}, r"cell_sizes must .* tuple \(1, 1\) at cell_sizes\[0\]"),
+        ({"cell_sizes": [1.0, None]}, "cell_sizes must .* got float 1.0"),
+        ({"cell_sizes": {8: 1, 16: None}}, "cell_sizes must .* got dict"),
+        ({"cell_sizes": 1}, "cell_sizes must .* got int 1"),
+        ({"cell_sizes": torch.tensor([1, 1])}, "cell_sizes must .* got a tensor"),
+        ({"k": np.zeros((1, 2, 10, 1, 16))}, "k must be a torch.Tensor, got ndarray"),
         ({"spatial_shapes": torch.tensor([[2, 2], [2, 3]])}, "spatial_shapes .* got a tensor"),
         ({"cell_sizes": [2]}, "cell_sizes must have one entry a level"),
         ({"cell_sizes": [None, None]}, "cell_sizes .* got all None"),

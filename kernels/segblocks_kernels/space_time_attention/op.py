@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _gradients
 from .._backend import Backends
 from .cells import OP, make_cells
 from .reference import (
@@ -58,15 +59,15 @@ def forward_op(
     cells = make_cells(spatial_shapes, cell_sizes)
     if choose(backend, q) == "triton":
         if nothing_to_do(q, cells):
-            return _zeros(q), _zeros(q[..., 0], torch.float32)
+            return _zeros(q.shape, q.dtype, q.device), _zeros(q.shape[:-1], torch.float32, q.device)
         from . import triton_forward
 
         return triton_forward.forward(q, k, v, cells, scale)
     return space_time_attention_reference(q, k, v, cells, scale).contiguous(), q.new_empty(0)
 
 
-def _zeros(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    return torch.zeros(x.shape, dtype=dtype or x.dtype, device=x.device)
+def _zeros(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.zeros(shape, dtype=dtype, device=device)
 
 
 @forward_op.register_fake
@@ -89,7 +90,7 @@ def _(
     "segblocks::space_time_attention_backward",
     mutates_args=(),
     schema="(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
-    "SymInt[] spatial_shapes, SymInt[] cell_sizes, float scale, str backend) "
+    "SymInt[] spatial_shapes, SymInt[] cell_sizes, float scale, bool[] needs, str backend) "
     "-> (Tensor, Tensor, Tensor)",
 )
 def backward_op(
@@ -102,16 +103,19 @@ def backward_op(
     spatial_shapes: Sequence[int],
     cell_sizes: Sequence[int],
     scale: float,
+    needs: Sequence[bool],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     cells = make_cells(spatial_shapes, cell_sizes)
     if choose(backend, q) == "triton" and not nothing_to_do(q, cells):
         from . import triton_backward
 
-        return triton_backward.backward(grad_out, q, k, v, out, lse, cells, scale)
+        grads = triton_backward.backward(grad_out, q, k, v, out, lse, cells, scale, needs)
+        return _gradients.filled(grads, (q, k, v))
     # A backward that runs under autocast would otherwise have its products cast.
     with torch.autocast(q.device.type, enabled=False):
-        return space_time_attention_backward_reference(grad_out, q, k, v, out, cells, scale)
+        grads = space_time_attention_backward_reference(grad_out, q, k, v, out, cells, scale, needs)
+    return _gradients.filled(grads, (q, k, v))
 
 
 @backward_op.register_fake
@@ -125,9 +129,10 @@ def _(
     spatial_shapes: Sequence[int],
     cell_sizes: Sequence[int],
     scale: float,
+    needs: Sequence[bool],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+) -> tuple[Tensor, ...]:
+    return _gradients.fake(needs, (q, k, v))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -139,8 +144,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _differentiate(ctx: Any, grad_out: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    grads = backward_op(grad_out, *ctx.saved_tensors, *ctx.settings)
-    return *grads, None, None, None, None
+    *settings, backend = ctx.settings
+    needs = list(ctx.needs_input_grad[:3])
+    grads = backward_op(grad_out, *ctx.saved_tensors, *settings, needs, backend)
+    return *_gradients.wanted(grads, needs), None, None, None, None
 
 
 forward_op.register_autograd(_differentiate, setup_context=_setup_context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -112,37 +114,52 @@ def _cell_gradients(
     grad_out: Tensor,
     mask: Tensor | None,
     scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k, v, out, grad_out = (x.to(dtype) for x in (q, k, v, out, grad_out))
     scores = q @ k.mT * scale
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1)
-    delta = (grad_out * out).sum(-1, keepdim=True)
-    grad_scores = weights * (grad_out @ v.mT - delta) * scale
-    return grad_scores @ k, grad_scores.mT @ q, weights.mT @ grad_out
+    grad_q = grad_k = None
+    if needs[0] or needs[1]:
+        delta = (grad_out * out).sum(-1, keepdim=True)
+        grad_scores = weights * (grad_out @ v.mT - delta) * scale
+        grad_q = grad_scores @ k if needs[0] else None
+        grad_k = grad_scores.mT @ q if needs[1] else None
+    return [grad_q, grad_k, weights.mT @ grad_out if needs[2] else None]
 
 
 def space_time_attention_backward_reference(
-    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, cells: Cells, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v, some cells at a time; the README has the formulae."""
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    cells: Cells,
+    scale: float,
+    needs: Sequence[bool] = (True, True, True),
+) -> list[Tensor | None]:
+    """The gradients of q, k and v that ``needs`` asks for, some cells at a time.
+
+    The README has the formulae.
+    """
     if nothing_to_do(q, cells):
-        zeros = [torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
-        return zeros[0], zeros[1], zeros[2]
+        zeros = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+        return [zero if needed else None for zero, needed in zip(zeros, needs, strict=True)]
     batch, frames = q.shape[:2]
     sorted_in = [to_cells(x, cells) for x in (q, k, v, out, grad_out)]
     mask = slot_mask(cells, batch, frames, q.device)
     _, heads, slots, _ = sorted_in[0].shape
     step = max(1, _SCORES_AT_ONCE // (heads * slots**2))
-    parts = []
+    parts: list[list[Tensor]] = [[], [], []]
     for first in range(0, batch * cells.num_cells, step):
         some = slice(first, first + step)
         chunk = (x[some] for x in sorted_in)
-        grads = _cell_gradients(*chunk, mask=None if mask is None else mask[some], scale=scale)
-        parts.append([grad.to(q.dtype) for grad in grads])
-    dq, dk, dv = (
-        from_cells(torch.cat(part), cells, batch, frames) for part in zip(*parts, strict=True)
-    )
-    return dq, dk, dv
+        here = None if mask is None else mask[some]
+        grads = _cell_gradients(*chunk, mask=here, scale=scale, needs=needs)
+        for part, grad in zip(parts, grads, strict=True):
+            if grad is not None:
+                part.append(grad.to(q.dtype))
+    return [from_cells(torch.cat(p), cells, batch, frames) if p else None for p in parts]

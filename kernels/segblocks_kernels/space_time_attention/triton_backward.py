@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -60,6 +62,7 @@ def query_kernel(
     BLOCK_D: tl.constexpr,
     OWN: tl.constexpr,
     VISIT: tl.constexpr,
+    WANTED: tl.constexpr,
 ):
     clip, head, cell_row, cell_column, block = program_place(
         num_blocks, num_heads, grid_rows, grid_columns
@@ -69,7 +72,6 @@ def query_kernel(
     v += clip * v_strides[0] + head * v_strides[3]
     out += clip * out_strides[0] + head * out_strides[3]
     grad_out += clip * grad_out_strides[0] + head * grad_out_strides[3]
-    grad_q += clip * grad_q_strides[0] + head * grad_q_strides[3]
 
     frame, row, inside = cell_rows(
         block * OWN + tl.arange(0, OWN), cell_row, cell_column, num_slots,
@@ -90,31 +92,34 @@ def query_kernel(
     b_delta = tl.sum(b_out.to(tl.float32) * b_grad_out.to(tl.float32), 1)
     tl.store(delta + place, b_delta, mask=inside)
 
-    b_grad_q = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
-    for start in range(0, num_slots, VISIT):
-        key_frame, key_row, key_inside = cell_rows(
-            start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
-            starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
-        )  # fmt: skip
-        b_k = load_rows(
-            k, token_offsets(key_frame, key_row, k_strides), key_inside, k_strides,
-            HEAD_DIM, BLOCK_D,
-        )  # fmt: skip
-        b_v = load_rows(
-            v, token_offsets(key_frame, key_row, v_strides), key_inside, v_strides,
-            HEAD_DIM, BLOCK_D,
-        )  # fmt: skip
-        scores = product(b_q, tl.trans(b_k)) * (scale * log2_e)  # [OWN, VISIT]
-        scores = tl.where(key_inside[None, :], scores, float("-inf"))
-        weights = tl.exp2(scores - b_lse[:, None])
-        grad_weights = product(b_grad_out, tl.trans(b_v))
-        grad_scores = weights * (grad_weights - b_delta[:, None])  # pyright: ignore
-        b_grad_q = add_product(b_grad_q, grad_scores.to(b_k.dtype), b_k)
+    # The other pass needs delta, whoever wants this gradient.
+    if WANTED:
+        b_grad_q = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
+        for start in range(0, num_slots, VISIT):
+            key_frame, key_row, key_inside = cell_rows(
+                start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
+                starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
+            )  # fmt: skip
+            b_k = load_rows(
+                k, token_offsets(key_frame, key_row, k_strides), key_inside, k_strides,
+                HEAD_DIM, BLOCK_D,
+            )  # fmt: skip
+            b_v = load_rows(
+                v, token_offsets(key_frame, key_row, v_strides), key_inside, v_strides,
+                HEAD_DIM, BLOCK_D,
+            )  # fmt: skip
+            scores = product(b_q, tl.trans(b_k)) * (scale * log2_e)  # [OWN, VISIT]
+            scores = tl.where(key_inside[None, :], scores, float("-inf"))
+            weights = tl.exp2(scores - b_lse[:, None])
+            grad_weights = product(b_grad_out, tl.trans(b_v))
+            grad_scores = weights * (grad_weights - b_delta[:, None])  # pyright: ignore
+            b_grad_q = add_product(b_grad_q, grad_scores.to(b_k.dtype), b_k)
 
-    store_rows(
-        grad_q, b_grad_q * scale, token_offsets(frame, row, grad_q_strides), inside,
-        grad_q_strides, HEAD_DIM, BLOCK_D,
-    )  # fmt: skip
+        grad_q += clip * grad_q_strides[0] + head * grad_q_strides[3]
+        store_rows(
+            grad_q, b_grad_q * scale, token_offsets(frame, row, grad_q_strides), inside,
+            grad_q_strides, HEAD_DIM, BLOCK_D,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -217,23 +222,30 @@ def backward(
     lse: Tensor,
     cells: Cells,
     scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+    needs: Sequence[bool] = (True, True, True),
+) -> list[Tensor | None]:
     """Launch both passes; the first leaves each row's sum of out * grad_out for the second.
 
     Returns:
-        The gradients of q, k and v (B, T, N, M, D); tokens of no cell get zeros.
+        The gradients of q, k and v (B, T, N, M, D) that ``needs`` asks for; tokens of no cell get
+        zeros.
     """
-    grads = [allocate(x.shape, x.dtype, x, cells) for x in (q, k, v)]
+    grad_q = allocate(q.shape, q.dtype, q, cells) if needs[0] else None
+    # Both come out of one pass: both or neither.
+    others = [allocate(x.shape, x.dtype, x, cells) for x in (k, v) if needs[1] or needs[2]]
     delta = torch.empty_like(lse)
     arguments = kernel_arguments(q, cells)
     tile = choose_tile(arguments["num_slots"], arguments["BLOCK_D"], q.dtype, backward=True)
     num_blocks = triton.cdiv(arguments["num_slots"], tile.own)
     arguments |= {"scale": scale, "log2_e": LOG2_E, "num_warps": tile.num_warps}
     arguments |= {"OWN": tile.own, "VISIT": tile.visit}
-    first = (q, k, v, out, grad_out, lse, delta, grads[0])
-    layouts = strides(q, k, v, out, grad_out, grads[0])
-    launch(query_kernel, q, num_blocks, *first, *layouts, **arguments)
-    second = (q, k, v, grad_out, lse, delta, grads[1], grads[2])
-    layouts = strides(q, k, v, grad_out, grads[1], grads[2])
-    launch(key_kernel, q, num_blocks, *second, *layouts, **arguments)
-    return grads[0], grads[1], grads[2]
+    if needs[0] or needs[1]:
+        first = (q, k, v, out, grad_out, lse, delta, grad_q)
+        layouts = strides(q, k, v, out, grad_out, q if grad_q is None else grad_q)
+        launch(query_kernel, q, num_blocks, *first, *layouts, **arguments, WANTED=needs[0])
+    if others:
+        second = (q, k, v, grad_out, lse, delta, *others)
+        layouts = strides(q, k, v, grad_out, *others)
+        launch(key_kernel, q, num_blocks, *second, *layouts, **arguments)
+    grads = grad_q, *(others or (None, None))
+    return [grad if needed else None for grad, needed in zip(grads, needs, strict=True)]
