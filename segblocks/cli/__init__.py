@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from segblocks import __version__
-from segblocks.cli import convert, demo, info, list_models, segment
+from segblocks.cli import convert, demo, evaluate, info, list_models, segment
 
-_COMMANDS = (segment, convert, list_models, info, demo)
+_COMMANDS = (segment, evaluate, convert, list_models, info, demo)
 _USER_ERROR = 2
 _INTERRUPTED = 130
 
