@@ -27,13 +27,18 @@ def test_space_time_attention_compiles_for_hopper(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    half, single = re.split(r"torch\.\w+ \d+\n", done.stdout)[1:]
-    figures = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in half.splitlines()]
-    assert len(figures) == 3
-    for kernel in figures:
+    half, single = (
+        [dict(re.findall(r"(\w+)=(\d+)", line)) for line in part.splitlines()]
+        for part in re.split(r"torch\.\w+ \d+\n", done.stdout)[1:]
+    )
+    # Once each, for clips of three sizes.
+    assert len(half) == len(single) == 3
+    for kernel in half:
         assert int(kernel["shared"]) <= 227 * 1024
         assert int(kernel["stack"]) <= 64  # registers spill there
         assert int(kernel["wide"]) > 0
         assert int(kernel["tensor_core"]) > 0
-    # Tensor cores would round float32 to TF32.
-    assert single.count("tensor_core=0") == 3
+    for kernel in single:
+        assert int(kernel["shared"]) <= 227 * 1024
+        assert int(kernel["stack"]) <= 256
+        assert kernel["tensor_core"] == "0"  # they would round to TF32

@@ -12,9 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._triton_sizes import decode_size, encode_sizes
 from .triton_common import (
-    decode_size,
-    encode_shapes,
     is_inside,
     on_device,
     pixel_above,
@@ -187,7 +186,7 @@ def backward_triton(
                 *inputs,
                 summed,
                 *others,
-                encode_shapes(spatial_shapes),
+                encode_sizes(size for shape in spatial_shapes for size in shape),
                 value.shape[1],
                 launch.queries,
                 launch.heads,

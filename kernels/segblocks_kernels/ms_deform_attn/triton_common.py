@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,21 +114,6 @@ def plan(value: Tensor, sampling_locations: Tensor) -> Launch:
         wide=largest >= 2**31,
         accumulator=compute_dtype(value, sampling_locations),
     )
-
-
-def encode_shapes(spatial_shapes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Heights and widths as one tuple of scalars, which a kernel takes without device memory.
-
-    Triton compiles anew for an integer that is 1 or divisible by 16, in a tuple unconditionally.
-    Odd codes above 1 are neither, so that one compilation serves every resolution.
-    """
-    return tuple(2 * size + 3 for shape in spatial_shapes for size in shape)
-
-
-@triton.jit
-def decode_size(code):
-    """The size that ``encode_shapes`` encoded."""
-    return code // 2 - 1
 
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

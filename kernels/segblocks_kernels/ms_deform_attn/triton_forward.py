@@ -11,9 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._triton_sizes import decode_size, encode_sizes
 from .triton_common import (
-    decode_size,
-    encode_shapes,
     is_inside,
     on_device,
     pixel_above,
@@ -140,7 +139,7 @@ def forward_triton(
             sampling_locations.contiguous(),
             attention_weights.contiguous(),
             out,
-            encode_shapes(spatial_shapes),
+            encode_sizes(size for shape in spatial_shapes for size in shape),
             value.shape[1],
             launch.queries,
             launch.heads,

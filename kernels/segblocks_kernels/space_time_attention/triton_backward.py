@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cells import Cells
 from .triton_cells import (
+    OPEN_SIZES,
     add_product,
     allocate,
     cell_rows,
@@ -27,7 +28,7 @@ from .triton_cells import (
 from .triton_forward import LOG2_E
 
 
-@triton.jit
+@triton.jit(do_not_specialize=OPEN_SIZES)
 def query_kernel(
     q,
     k,
@@ -122,7 +123,7 @@ def query_kernel(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=OPEN_SIZES)
 def key_kernel(
     q,
     k,

@@ -11,8 +11,18 @@ import triton.language as tl
 from torch import Tensor
 
 from .._backend import interpreter_on
+from .._triton_sizes import decode_size, encode_sizes
 from .cells import Cells
 
+# Sizes that change from clip to clip: no compilation of their own for a 1 or a multiple of 16.
+OPEN_SIZES = [
+    "num_blocks",
+    "num_slots",
+    "num_frames",
+    "num_tokens",
+    "grid_rows",
+    "grid_columns",
+]
 # The interpreter keeps bfloat16 as raw bits and would multiply those.
 INTERPRETED = tl.constexpr(interpreter_on())
 
@@ -71,7 +81,14 @@ def cell_rows(
     inside = slot < 0
     for i in tl.static_range(len(CELL_SIZES)):  # pyright: ignore
         level_row, here, level_inside = level_rows(
-            local, cell_row, cell_column, starts[i], heights[i], widths[i], CELL_SIZES[i], RAGGED
+            local,
+            cell_row,
+            cell_column,
+            decode_size(starts[i]),
+            decode_size(heights[i]),
+            decode_size(widths[i]),
+            CELL_SIZES[i],
+            RAGGED,
         )
         row = tl.where(here, level_row, row)
         inside = inside | level_inside
@@ -167,9 +184,9 @@ def kernel_arguments(x: Tensor, cells: Cells) -> dict[str, Any]:
         "num_heads": heads,
         "grid_rows": rows,
         "grid_columns": columns,
-        "starts": tuple(level.start for level in cells.levels),
-        "heights": tuple(level.height for level in cells.levels),
-        "widths": tuple(level.width for level in cells.levels),
+        "starts": encode_sizes(level.start for level in cells.levels),
+        "heights": encode_sizes(level.height for level in cells.levels),
+        "widths": encode_sizes(level.width for level in cells.levels),
         "CELL_SIZES": tuple(level.cell for level in cells.levels),
         "SLOTS_PER_FRAME": cells.slots_per_frame,
         "RAGGED": cells.ragged,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cells import Cells
 from .triton_cells import (
+    OPEN_SIZES,
     add_product,
     allocate,
     cell_rows,
@@ -29,7 +30,7 @@ LOG2_E = math.log2(math.e)
 LN_2 = tl.constexpr(math.log(2.0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=OPEN_SIZES)
 def forward_kernel(
     q,
     k,
