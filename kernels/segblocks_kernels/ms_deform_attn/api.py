@@ -86,6 +86,7 @@ def ms_deform_attn(
         ValueError: a wrong shape, type or device, or an explicit backend that cannot run here.
 
     Example:
+        >>> import torch
         >>> value = torch.randn(1, 4 * 6 + 2 * 3, 8, 32)
         >>> locations, weights = torch.rand(1, 5, 8, 2, 4, 2), torch.rand(1, 5, 8, 2, 4)
         >>> ms_deform_attn(value, [(4, 6), (2, 3)], locations, weights).shape
