@@ -8,6 +8,7 @@ from types import ModuleType
 #: Extra -> the modules it brings, as ``segblocks info`` lists them.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "video": ("av",),
+    "eval": ("trackeval", "pycocotools"),
     "xformers": ("xformers",),
 }
 

@@ -6,20 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from segblocks import __version__
-from segblocks.cli import convert, demo, evaluate, info, list_models, segment
-
-_COMMANDS = (segment, evaluate, convert, list_models, info, demo)
+# The module of each command.
+_COMMANDS = ("segment", "evaluate", "convert", "list_models", "info", "demo")
 _USER_ERROR = 2
 _INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; no model code is imported for it."""
-    parser = argparse.ArgumentParser(
-        prog="segblocks", description="Segment videos with the models of segblocks."
-    )
+    from segblocks import __version__
+    from segblocks.cli.arguments import Parser
+
+    parser = Parser(prog="segblocks", description="Segment videos with the models of segblocks.")
     parser.add_argument("--version", action="version", version=f"segblocks {__version__}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
-        command.add_parser(commands, shared)
+        import_module(f"segblocks.cli.{command}").add_parser(commands, shared)
     return parser
 
 
@@ -43,8 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 after an error of use, 130 after Ctrl-C.
     """
-    args = build_parser().parse_args(argv)
+    debug = False
     try:
+        args = build_parser().parse_args(argv)
+        debug = args.debug
         args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("segblocks: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
-        if args.debug or not _is_expected(error):
+        if debug or not _is_expected(error):
             raise
         print(f"segblocks: {_in_words(error)}", file=sys.stderr)
         return _USER_ERROR

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from segblocks.cli.arguments import path
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -12,8 +13,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "convert", parents=[shared], help="turn a published checkpoint into safetensors"
     )
-    parser.add_argument("checkpoint", type=Path, help="file of the published implementation")
-    parser.add_argument("out", type=Path, help="file to write, ending in .safetensors")
+    parser.add_argument("checkpoint", type=path, help="file of the published implementation")
+    parser.add_argument("out", type=path, help="file to write, ending in .safetensors")
     parser.add_argument("--source", required=True, help="whose checkpoint it is, such as tarvis")
     parser.add_argument(
         "--weights",

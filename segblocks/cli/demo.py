@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from segblocks.cli.arguments import count, path
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from segblocks.cli.demo_video import DemoVideo
@@ -34,12 +35,14 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "demo", parents=[shared], help="run all four tasks on a video made by rule"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("segblocks-demo"), help="folder (default: segblocks-demo)"
+        "--out", type=path, default=Path("segblocks-demo"), help="folder (default: segblocks-demo)"
     )
     parser.add_argument(
         "--device", help="such as cpu or cuda:1 (default: a GPU where there is one)"
     )
-    parser.add_argument("--frames", type=int, default=12, help="length of the video (default: 12)")
+    parser.add_argument(
+        "--frames", type=count, default=12, help="length of the video (default: 12)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -83,6 +86,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _tasks(video: DemoVideo) -> dict[str, Task]:
     """The four tasks; hints come from the truth of the first frame."""
+    import numpy as np
+
     from segblocks.tasks import PET, VIS, VOS, VPS
 
     first = video.masks[:, 0]
@@ -121,6 +126,7 @@ def _drawn(result: VideoSegmentation, video: DemoVideo) -> list[NDArray[np.uint8
 
 
 def _write_sheet(path: Path, rows: dict[str, list[NDArray[np.uint8]]]) -> None:
+    import numpy as np
     from PIL import Image
 
     from segblocks.viz import contact_sheet

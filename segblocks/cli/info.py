@@ -26,9 +26,10 @@ def run(args: argparse.Namespace) -> None:
     _print("segblocks", _versions())
     _print("devices", devices)
     _print("environment", [(name, os.environ.get(name, "not set")) for name in _VARIABLES])
-    for device_type in types:
-        _print(f"what backend='auto' takes on {device_type}", _backends(device_type))
+    problem = _print_backends(types)
     _print("extras", _extras())
+    if problem is not None:
+        raise ValueError(problem)
 
 
 def _print(title: str, rows: list[tuple[str, str]]) -> None:
@@ -67,6 +68,16 @@ def _devices() -> tuple[list[tuple[str, str]], list[str]]:
     built = torch.version.cuda
     reason = f"no GPU found (torch is built for CUDA {built})" if built else "torch is a CPU build"
     return [*rows, ("cuda", reason)], ["cpu"]
+
+
+def _print_backends(device_types: list[str]) -> str | None:
+    """Print what every operation runs; returns what is wrong with the environment, if anything."""
+    try:
+        for device_type in device_types:
+            _print(f"what runs on {device_type} where a call names none", _backends(device_type))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _backends(device_type: str) -> list[tuple[str, str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from segblocks.cli.arguments import count, mask, path, point, score, words
 
 if TYPE_CHECKING:
     from segblocks.tasks import Task
@@ -19,11 +20,20 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "segment", parents=[shared], help="segment a video file or a folder of images"
     )
-    parser.add_argument("video", type=Path, help="video file, image file or folder of images")
-    parser.add_argument("--model", required=True, help="a name of list-models")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="file with its weights")
+    parser.add_argument("video", type=path, help="video file, image file or folder of images")
+    parser.add_argument(
+        "--model", required=True, help="a name of list-models, or a folder made by save_pretrained"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=path,
+        help="file with its weights, or such a folder; not where --model is one",
+    )
     parser.add_argument("--task", required=True, choices=("vis", "vps", "vos", "pet"))
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", type=path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier result of this task in --out"
+    )
     _add_task_options(parser.add_argument_group("what to look for"))
     _add_run_options(parser.add_argument_group("how to run"))
     parser.set_defaults(run=run)
@@ -32,37 +42,45 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _add_task_options(group: Any) -> None:
     group.add_argument(
         "--mask",
-        type=Path,
-        help="vos: picture of the first frame's objects; each value, or colour, but 0 is one",
+        type=mask,
+        action="append",
+        metavar="[FRAME:]FILE",
+        help="vos: picture of the objects in a frame (default: the first, 0); each value, or "
+        "colour, but 0 is an object; may be repeated for later frames",
     )
     group.add_argument(
         "--point",
-        type=_point,
-        nargs="+",
-        action="extend",
-        metavar="X,Y",
-        help="pet: a pixel of each object in the first frame, 0,0 being the top left one",
+        type=point,
+        action="append",
+        metavar="[FRAME:]X,Y",
+        help="pet: a pixel of an object in a frame (default: the first, 0), 0,0 being the top left "
+        "one; repeated for each object",
     )
     group.add_argument(
         "--vocabulary",
-        help="vis, vps: name of a class list, or class names with commas between them "
+        help="vis, vps: name of a class list, or class names with commas between them, one name "
+        "with a comma behind it "
         f"(default: {_DEFAULT_VOCABULARY['vis']} for vis, {_DEFAULT_VOCABULARY['vps']} for vps)",
     )
     group.add_argument(
-        "--classes", type=_words, metavar="A,B", help="vis, vps: only these of the vocabulary"
+        "--classes", type=words, metavar="A,B", help="vis, vps: only these of the vocabulary"
     )
 
 
 def _add_run_options(group: Any) -> None:
-    group.add_argument("--clip-length", type=_count, metavar="N", help="frames a model call sees")
-    group.add_argument("--overlap", type=_count, metavar="N", help="frames that two clips share")
+    group.add_argument("--clip-length", type=count, metavar="N", help="frames a model call sees")
+    group.add_argument("--overlap", type=count, metavar="N", help="frames that two clips share")
     group.add_argument(
-        "--short-side", type=_count, metavar="N", help="resize the shorter side to N pixels"
+        "--short-side", type=count, metavar="N", help="resize the shorter side to N pixels"
     )
     group.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
-    group.add_argument("--max-frames", type=_count, metavar="N", help="stop after N frames")
+    group.add_argument("--max-frames", type=count, metavar="N", help="stop after N frames")
     group.add_argument(
-        "--min-score", type=float, metavar="S", help="drop tracks that score lower than S"
+        "--min-score",
+        type=score,
+        metavar="S",
+        help="0 to 1: drop tracks that score lower; in vps it takes the place of the model's own "
+        "limit",
     )
     group.add_argument(
         "--official-compat",
@@ -77,19 +95,20 @@ def run(args: argparse.Namespace) -> None:
     """Check everything that is cheap to check, then segment and save."""
     task = build_task(args)
 
-    from segblocks import zoo
     from segblocks._optional import require
     from segblocks.cli.device import choose_device
+    from segblocks.cli.load_model import check_words, load_model
     from segblocks.inference.engine import segment
     from segblocks.inference.video import open_video
     from segblocks.inference.writers import check_output
 
-    check_output(args.out, args.task)
+    check_words(args.model, args.checkpoint)
+    check_output(args.out, args.task, overwrite=args.overwrite)
     if not args.no_overlay:
         require("av", "video")
     device = choose_device(args.device)
     with open_video(args.video, max_frames=args.max_frames) as video:
-        model: Any = zoo.create_model(args.model, checkpoint=args.checkpoint)
+        model = load_model(args.model, args.checkpoint)
         start = time.perf_counter()
         result = segment(
             model,
@@ -100,16 +119,25 @@ def run(args: argparse.Namespace) -> None:
             short_side=args.short_side,
             device=device,
             progress=not args.no_progress,
-            official_compat=args.official_compat,
+            **_settings(args),
         )
         seconds = time.perf_counter() - start
-    if args.min_score is not None:
+    if args.min_score is not None and args.task != "vps":
         result = result.filter(min_score=args.min_score)
-    result.save(args.out, overlay=not args.no_overlay)
+    result.save(args.out, overlay=not args.no_overlay, overwrite=args.overwrite)
     print(
         f"{args.out}: {result.num_frames} frames, {len(result.tracks)} tracks, "
         f"{result.num_frames / seconds:.2f} frames/s on {device}"
     )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What goes to the model's policy, as far as it was given."""
+    settings: dict[str, Any] = {"official_compat": True} if args.official_compat else {}
+    # Afterwards would leave holes in panoptic maps, where tracks compete for pixels.
+    if args.min_score is not None and args.task == "vps":
+        settings["min_score"] = args.min_score
+    return settings
 
 
 def build_task(args: argparse.Namespace) -> Task:
@@ -125,35 +153,40 @@ def build_task(args: argparse.Namespace) -> Task:
     if takes[0] in ("mask", "point") and getattr(args, takes[0]) is None:
         raise ValueError(f"--task {args.task} needs --{takes[0]}")
 
-    from segblocks.inference.mask_files import read_masks
-    from segblocks.tasks import PET, VIS, VOS, VPS
+    from segblocks.tasks import PET, VIS, VPS
 
     if args.task == "vos":
-        masks, ids = read_masks(args.mask)
-        return VOS(masks, ids)
+        return _vos(args.mask)
     if args.task == "pet":
-        return PET(args.point)
+        points: dict[int, list[tuple[float, float]]] = {}
+        for frame, xy in args.point:
+            points.setdefault(frame, []).append(xy)
+        return PET(points)
     vocabulary = args.vocabulary or _DEFAULT_VOCABULARY[args.task]
-    classes = _words(vocabulary) if "," in vocabulary else vocabulary
-    return {"vis": VIS, "vps": VPS}[args.task](classes, args.classes)
+    return {"vis": VIS, "vps": VPS}[args.task](_vocabulary(vocabulary), args.classes)
 
 
-def _point(text: str) -> tuple[float, float]:
+def _vos(pictures: list[tuple[int, Path]]) -> Task:
+    from segblocks.inference.mask_files import read_masks
+    from segblocks.tasks import VOS
+
+    read: dict[int, Any] = {}
+    for frame, file in pictures:
+        if frame in read:
+            raise ValueError(f"--mask: frame {frame} has two pictures; a later one is FRAME:FILE")
+        read[frame] = read_masks(file)
+    masks = {frame: masks for frame, (masks, _) in read.items()}
+    return VOS(masks, {frame: ids for frame, (_, ids) in read.items()})
+
+
+def _vocabulary(text: str) -> str | list[str]:
+    """A name, or a list of class names, which has a comma."""
+    from segblocks.text.vocabulary import get_vocabulary
+
+    if "," in text:
+        return words(text)
     try:
-        x, y = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected X,Y such as 120,80, got {text!r}") from None
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise argparse.ArgumentTypeError(f"expected finite numbers, got {text!r}")
-    return x, y
-
-
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    return [word for word in words if word]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
-    return int(text)
+        get_vocabulary(text)
+    except ValueError as error:
+        raise ValueError(f"--vocabulary: {error}; a list of one class is '{text},'") from error
+    return text

@@ -26,6 +26,28 @@ def test_info_names_versions_backends_and_extras(
         assert {f"{backend}: {reason}"} <= {" ".join(line[1:]) for line in lines if line[0] == op}
 
 
+def test_a_backend_that_does_not_exist_is_told_after_everything_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGBLOCKS_BACKEND", "tritom")
+    assert main(["info"]) == 2
+    captured = capsys.readouterr()
+    assert "extras:" in captured.out
+    assert "SEGBLOCKS_BACKEND must be one of" in captured.err
+    assert "'tritom'" in captured.err
+
+
+def test_a_backend_says_which_operations_it_is_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGBLOCKS_BACKEND", "cpp")
+    assert main(["info"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "SEGBLOCKS_BACKEND=cpp names none of its backends" in lines["space_time_attention"]
+    assert "SEGBLOCKS_BACKEND=cpp" in lines["ms_deform_attn"]
+    assert "names none" not in lines["ms_deform_attn"]
+
+
 @pytest.mark.parametrize("present", [True, False])
 def test_extras_are_present_or_named_with_their_command(
     present: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

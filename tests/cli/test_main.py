@@ -65,12 +65,26 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "segblocks: interrupted\n"
 
 
-@pytest.mark.parametrize("words", [[], ["unknown"], ["segment"], ["convert", "a", "b"]])
-def test_wrong_words_show_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "COMMAND (see segblocks --help)"),
+        (["unknown"], "'unknown'"),
+        (["segment"], "--model, --task, --out (see segblocks segment --help)"),
+        (["convert", "a", "b"], "--source (see segblocks convert --help)"),
+        (["list-models", "--debu"], "--debu (see"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
     assert caught.value.code == 2
-    assert "usage: segblocks" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("segblocks: ")
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +107,24 @@ def test_help_imports_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=path, check=False
     )
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_an_interrupt_while_commands_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "import_module", raising(KeyboardInterrupt()))
+    assert cli.main(["list-models"]) == 130
+    assert capsys.readouterr().err == "segblocks: interrupted\n"
+
+
+def test_the_entry_point_imports_next_to_nothing() -> None:
+    # What is imported before `main` runs cannot be interrupted in one line.
+    code = "import sys; import segblocks.cli; print('numpy' in sys.modules, len(sys.modules) < 200)"
+    path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=path, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("False True\n", "")
 
 
 def test_module_and_pipe_that_closes() -> None:

@@ -21,7 +21,7 @@ from segblocks.inference import engine
 from segblocks.inference.video import open_video
 from segblocks.label_files import read_label_map, write_label_map
 from segblocks.ops.label_map import label_map_from_masks
-from segblocks.results import VideoSegmentation
+from segblocks.results import Track, VideoSegmentation
 from segblocks.tasks import PET, VIS, VOS, VPS
 from segblocks.zoo.checkpoint import save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
@@ -62,7 +62,7 @@ def words(folder: Path, task: str, *options: str, checkpoint: Path | str = "w.pt
         ("vis", ["--classes", "dog,person"], {"results.json"}),
         ("vps", ["--vocabulary", "cityscapes_vps"], {"pred.json", "panoptic", "semantic"}),
         ("vos", ["--mask", "masks.png"], set()),
-        ("pet", ["--point", "13,10", "32,8", "--point", "50,22"], {"burst.json"}),
+        ("pet", ["--point", "13,10", "--point", "32,8", "--point", "0:50,22"], {"burst.json"}),
     ],
 )
 def test_every_task_end_to_end(
@@ -101,7 +101,8 @@ class Recorder:
         self.model: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
         self.frames = 0
-        self.saved: tuple[Path, bool] | None = None
+        self.saved: tuple[Path, bool, bool] | None = None
+        self.tracks: tuple[Track, ...] = ()
 
     def create_model(self, name: str, *, checkpoint: Path) -> str:
         self.model = {"name": name, "checkpoint": checkpoint}
@@ -112,10 +113,14 @@ class Recorder:
         self.options = {"task": task, **options}
         self.frames = len(list(source))
 
-        def save(_: VideoSegmentation, path: Path, *, overlay: bool) -> None:
-            self.saved = (path, overlay)
+        def save(result: VideoSegmentation, path: Path, *, overlay: bool, overwrite: bool) -> None:
+            self.saved = (path, overlay, overwrite)
+            self.tracks = result.tracks
 
-        return VideoSegmentation((), self.frames, (HEIGHT, WIDTH), task, source=source, writer=save)
+        tracks = [Track(n, "dog", n / 10, {}, (HEIGHT, WIDTH), self.frames) for n in (9, 4)]
+        return VideoSegmentation(
+            tuple(tracks), self.frames, (HEIGHT, WIDTH), task, source=source, writer=save
+        )
 
 
 @pytest.fixture
@@ -138,10 +143,12 @@ def test_options_reach_the_engine(folder: Path, recorder: Recorder) -> None:
         "short_side": 48,
         "device": torch.device("cpu"),
         "progress": False,
-        "official_compat": False,
     }
     assert recorder.frames == 2
-    assert recorder.saved == (folder / "out", False)
+    assert recorder.saved == (folder / "out", False, False)
+    assert main(words(folder, "vis", "--official-compat", "--overwrite")) == 0
+    assert recorder.options["official_compat"] is True
+    assert recorder.saved == (folder / "out", True, True)
 
 
 def test_defaults_leave_the_choice_to_the_model(folder: Path, recorder: Recorder) -> None:
@@ -149,7 +156,17 @@ def test_defaults_leave_the_choice_to_the_model(folder: Path, recorder: Recorder
     options = recorder.options
     assert (options["clip_length"], options["overlap"], options["short_side"]) == (None,) * 3
     assert options["progress"] is True
-    assert recorder.saved == (folder / "out", True)
+    assert "min_score" not in options
+    assert recorder.saved == (folder / "out", True, False)
+
+
+def test_min_score_goes_where_it_belongs(folder: Path, recorder: Recorder) -> None:
+    assert main(words(folder, "vps", "--min-score", "0.7")) == 0
+    assert recorder.options["min_score"] == 0.7
+    assert len(recorder.tracks) == 2
+    assert main(words(folder, "vis", "--min-score", "0.7")) == 0
+    assert "min_score" not in recorder.options
+    assert [track.id for track in recorder.tracks] == [9]
 
 
 def task_of(folder: Path, *options: str) -> Any:
@@ -168,9 +185,39 @@ def test_tasks(folder: Path) -> None:
     assert isinstance(vos, VOS)
     assert vos.object_ids == (1, 4, 300)
     assert vos.hints[0].values.shape == (3, HEIGHT, WIDTH)
-    pet = task_of(folder, "pet", "--point", "1,2", "3.5,4", "--point", "5,6")
+    pet = task_of(folder, "pet", "--point", "1,2", "--point", "3.5,4", "--point=5,6")
     assert isinstance(pet, PET)
     np.testing.assert_array_equal(pet.hints[0].values, [(1, 2), (3.5, 4), (5, 6)])
+    one = task_of(folder, "vis", "--vocabulary", "traffic light,")
+    assert one.resolve().classes == ("traffic light",)
+
+
+def test_a_point_takes_one_word_and_may_be_negative(folder: Path) -> None:
+    common = words(folder, "pet")[2:]
+    line = ["segment", "--point", "-0.4,-.4", "--point", "-0.25,3", str(folder / "video"), *common]
+    args = build_parser().parse_args(line)
+    assert args.video == folder / "video"
+    np.testing.assert_array_equal(build_task(args).hints[0].values, [(-0.4, -0.4), (-0.25, 3)])  # type: ignore[attr-defined]
+
+
+def test_later_hints(folder: Path) -> None:
+    pet = task_of(folder, "pet", "--point", "7:1,2", "--point", "3,4", "--point", "7:-0.5,6")
+    assert {t: hints.values.tolist() for t, hints in pet.hints.items()} == {
+        0: [[3, 4]],
+        7: [[1, 2], [-0.5, 6]],
+    }
+    assert pet.object_ids == (1, 2, 3)
+    masks = folder / "masks.png"
+    other = np.zeros((HEIGHT, WIDTH), np.uint8)
+    other[3:9, 3:9] = 4
+    other[20:25, 3:9] = 7
+    write_label_map(folder / "later.png", other)
+    vos = task_of(folder, "vos", "--mask", f"5:{folder / 'later.png'}", "--mask", str(masks))
+    assert {t: hints.ids for t, hints in vos.hints.items()} == {0: (1, 4, 300), 5: (4, 7)}
+    assert vos.object_ids == (1, 4, 300, 7)
+    np.testing.assert_array_equal(vos.hints[5].values[0], other == 4)
+    with pytest.raises(ValueError, match="frame 0 has two pictures"):
+        task_of(folder, "vos", "--mask", str(masks), "--mask", f"0:{masks}")
 
 
 def make_file(folder: Path) -> None:
@@ -205,7 +252,11 @@ def black_mask(folder: Path) -> None:
         (["vis", "--device", "gpu"], None, "--device gpu"),
         (["vis", "--max-frames", "0"], None, "max_frames"),
         (["vis"], make_file, "file"),
-        (["vis"], make_strangers, "results.json"),
+        (["vis"], make_strangers, "no earlier result"),
+        (["vis", "--overwrite"], make_strangers, "no earlier result"),
+        (["vis", "--vocabulary", "dog"], None, "a list of one class is 'dog,'"),
+        (["vis", "--model", "tarvis_resnet5"], None, "tarvis_resnet50"),
+        (["vis", "--model", "video"], None, "--model video is a folder, which holds its own"),
         (["vis"], empty_video, "no image"),
     ],
 )
@@ -277,11 +328,75 @@ def test_a_truncated_video_leaves_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["video"]
 
 
-@pytest.mark.parametrize("point", ["5", "a,b", "1,2,3", "nan,1"])
+@pytest.mark.parametrize("point", ["5", "a,b", "1,2,3", "nan,1", "x:1,2", "-1:2,3", "3:4"])
 def test_points_that_are_none(folder: Path, point: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(words(folder, "pet", "--point", point))
     assert point in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--min-score", "1.5"),
+        ("--min-score", "-0.1"),
+        ("--min-score", "nan"),
+        ("--min-score", "high"),
+        ("--out", ""),
+        ("--checkpoint", ""),
+        ("--mask", ""),
+        ("--clip-length", "2.5"),
+    ],
+)
+def test_values_that_are_none(
+    folder: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words(folder, "vis", option, value))
+    error = capsys.readouterr().err
+    assert f"argument {option}: expected" in error
+    assert error.count("\n") == 1
+
+
+def test_a_saved_folder_is_a_model(
+    folder: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved: Any = zoo.create_model(MODEL, checkpoint=checkpoint)
+    saved.save_pretrained(folder / "saved")
+    common = ["--point", "13,10", "--short-side", "0", "--no-overlay", "--no-progress"]
+    named = words(folder, "pet", *common, checkpoint=folder / "saved")
+    assert main(named) == 0
+    alone = words(folder, "pet", *common)
+    alone[alone.index(MODEL)] = str(folder / "saved")
+    at = alone.index("--checkpoint")
+    del alone[at : at + 2]
+    assert main([*alone, "--out", str(folder / "again")]) == 0
+    first, second = ((folder / out / "burst.json").read_bytes() for out in ("out", "again"))
+    assert first == second
+    capsys.readouterr()
+    named[named.index(MODEL)] = "tarvis_swin_tiny"
+    assert main([*named, "--out", str(folder / "other")]) == 2
+    error = capsys.readouterr().err
+    assert "holds a TarViS of another backbone, not tarvis_swin_tiny" in error
+    named[named.index("tarvis_swin_tiny")] = MODEL
+    at = named.index("--checkpoint")
+    del named[at : at + 2]
+    assert main([*named, "--out", str(folder / "other")]) == 2
+    assert "needs --checkpoint" in capsys.readouterr().err
+
+
+def test_the_same_folder_twice(
+    folder: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "out").mkdir()
+    start = '{"format": "segblocks.result", "version": 1, "task": {"name": "vis"}}'
+    (folder / "out" / "result.json").write_text(start)
+    assert main(words(folder, "vis")) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert main(words(folder, "vps", "--overwrite")) == 2
+    assert "result of vis, this is of vps" in capsys.readouterr().err
+    assert recorder.model == {}
+    assert main(words(folder, "vis", "--overwrite")) == 0
 
 
 def test_missing_pyav_is_told_before_the_work(
