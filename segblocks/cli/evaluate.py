@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from segblocks.cli.arguments import count, path, words
 
 if TYPE_CHECKING:
     from segblocks.data.dataset import VideoDataset
@@ -26,7 +27,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "up an interrupted evaluation where it was.",
     )
     parser.add_argument("--dataset", required=True, help="such as davis2017")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--root", type=path, required=True, help="folder of the dataset")
     parser.add_argument("--split", default="val", help="part of the dataset (default: val)")
     parser.add_argument(
         "--dataset-option",
@@ -36,13 +37,19 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="of the dataset's reader, such as all_frames=true; may be repeated",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for numbers and results")
+    parser.add_argument("--out", type=path, required=True, help="folder for numbers and results")
     source = parser.add_argument_group("what to measure")
-    source.add_argument("--model", help="a name of list-models")
-    source.add_argument("--checkpoint", type=Path, help="file with its weights")
+    source.add_argument(
+        "--model", help="a name of list-models, or a folder made by save_pretrained"
+    )
+    source.add_argument(
+        "--checkpoint",
+        type=path,
+        help="file with its weights, or such a folder; not where --model is one",
+    )
     source.add_argument(
         "--predictions",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="instead of a model: folders of results, or a submission to the benchmark",
     )
@@ -52,12 +59,12 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _add_run_options(group: Any) -> None:
     group.add_argument(
-        "--metrics", type=_words, metavar="A,B", help="such as stq,vpq (default: the dataset's)"
+        "--metrics", type=words, metavar="A,B", help="such as stq,vpq (default: the dataset's)"
     )
-    group.add_argument("--clip-length", type=_count, metavar="N", help="frames a model call sees")
-    group.add_argument("--overlap", type=_count, metavar="N", help="frames that two clips share")
+    group.add_argument("--clip-length", type=count, metavar="N", help="frames a model call sees")
+    group.add_argument("--overlap", type=count, metavar="N", help="frames that two clips share")
     group.add_argument(
-        "--short-side", type=_count, metavar="N", help="resize the shorter side to N pixels"
+        "--short-side", type=count, metavar="N", help="resize the shorter side to N pixels"
     )
     group.add_argument(
         "--official-compat",
@@ -65,7 +72,7 @@ def _add_run_options(group: Any) -> None:
         help="join clips as the official code does, where that changes numbers",
     )
     group.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
-    group.add_argument("--limit", type=_count, metavar="N", help="only the first N videos")
+    group.add_argument("--limit", type=count, metavar="N", help="only the first N videos")
     group.add_argument(
         "--shard",
         type=_shard,
@@ -79,7 +86,7 @@ def _add_run_options(group: Any) -> None:
     )
     group.add_argument(
         "--submission",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="also write the predictions of all videos as the benchmark takes them",
     )
@@ -126,10 +133,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_source(args: argparse.Namespace) -> None:
+    from segblocks.cli.load_model import check_words
+
     if (args.model is None) == (args.predictions is None):
         raise ValueError("give either --model with --checkpoint, or --predictions")
-    if args.model is not None and args.checkpoint is None:
-        raise ValueError("--model needs --checkpoint, the file with its weights")
+    if args.model is not None:
+        check_words(args.model, args.checkpoint)
     if args.submission is not None and args.limit is not None:
         raise ValueError("--submission needs all videos, and so no --limit")
     given = [name for name in _OF_A_MODEL if getattr(args, name) is not None]
@@ -141,11 +150,11 @@ def _check_source(args: argparse.Namespace) -> None:
 
 def _make_model(args: argparse.Namespace, dataset: VideoDataset) -> dict[str, Any]:
     """The model, and what it is to be run with."""
-    from segblocks import zoo
     from segblocks.cli.device import choose_device
+    from segblocks.cli.load_model import load_model
 
     device = choose_device(args.device)
-    model = zoo.create_model(args.model, checkpoint=args.checkpoint)
+    model = load_model(args.model, args.checkpoint)
     settings = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
     if args.official_compat:
         settings["official_compat"] = True
@@ -184,13 +193,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError(f"expected I/N such as 1/4, got {text!r}")
     return int(part) - 1, int(parts)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
-    return int(text)
