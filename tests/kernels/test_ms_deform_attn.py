@@ -285,6 +285,37 @@ def test_any_size_on_the_cpu(
         torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("batch", [1, 3], ids=["in one element", "over the batch"])
+@NO_INTERPRETER
+def test_offsets_beyond_31_bits_without_a_gpu(batch: int) -> None:
+    # 3 elements of 2^30 numbers, or one of 2^31: memory of which only the touched pages exist.
+    heads, dim, width, rows = 8, 64, 2048, 3
+    height = (2**31 if batch == 1 else 2**30) // (heads * dim * width) + rows
+    case = Case(((rows, width),), dim=dim, points=1, queries=3, batch=batch, heads=heads)
+    value, locations, weights = case.inputs(torch.bfloat16)
+    locations[..., 1] = locations[..., 1].clamp(0.4, 0.9)
+    sizes = (batch, height * width, heads, dim)
+    full = torch.UntypedStorage(2 * batch * height * width * heads * dim)
+    full = torch.tensor([], dtype=torch.bfloat16).set_(full).view(sizes)
+    assert full.numel() > 2**31
+    moved = locations.clone()
+    moved[..., 1] = (height - rows + locations[..., 1] * rows) / height
+    for element in range(batch):
+        full[element, -rows * width :] = value[element]
+    large = Case(((height, width),), dim=dim, points=1, queries=3, batch=batch, heads=heads)
+
+    def results(case: Case, value: Tensor, locations: Tensor) -> list[Tensor]:
+        leaves = [locations.detach().requires_grad_(), weights.detach().requires_grad_()]
+        out = ms_deform_attn(value, case.shapes, *leaves, backend="triton")
+        return [out.detach(), *torch.autograd.grad(out.float().sum(), leaves)]
+
+    got, want = results(large, full, moved), results(case, value, locations)
+    # float32 rows near 2000 are known to 1e-4 pixels, and their slopes are a height apart.
+    assert relative_error(got[0], want[0]) < 1e-2
+    assert relative_error(got[1][..., 0], want[1][..., 0]) < 1e-2
+    assert relative_error(got[2], want[2]) < 1e-2
+
+
 @pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -26,10 +26,21 @@ CASE = CASES["two levels, D=32, P=3"]
 FLAT = [size for shape in CASE.shapes for size in shape]
 NO_INTERPRETER = pytest.mark.skipif(not interpreter_on(), reason="Triton is not interpreted")
 NO_COMPILER = pytest.mark.skipif(isinstance(load_library(cpp.SOURCE), str), reason="no compiler")
-BACKENDS = [
-    "reference",
-    pytest.param("cpp", marks=NO_COMPILER),
-    pytest.param("triton", marks=NO_INTERPRETER),
+CUDA = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
+# Every way to run the operation: (device, backend).
+TRITON = [
+    pytest.param("cpu", "triton", marks=NO_INTERPRETER),
+    pytest.param("cuda", "triton", marks=CUDA),
+]
+PATHS = [
+    ("cpu", "reference"),
+    pytest.param("cpu", "cpp", marks=NO_COMPILER),
+    *TRITON,
+    pytest.param("cuda", "reference", marks=CUDA),
 ]
 
 
@@ -46,13 +57,14 @@ def strided(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", [Tensor.contiguous, strided], ids=["dense", "permuted"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_opcheck(backend: str, layout: Any) -> None:
+@pytest.mark.parametrize(("device", "backend"), PATHS)
+def test_opcheck(device: str, backend: str, layout: Any) -> None:
     case = Case(((2, 3), (0, 2)), dim=4, points=2, queries=3)
-    value, locations, weights = (layout(t).requires_grad_() for t in case.inputs(torch.float32))
+    inputs = case.inputs(torch.float32, device)
+    value, locations, weights = (layout(t).requires_grad_() for t in inputs)
     arguments = (value, [2, 3, 0, 2], locations, weights, backend)
     torch.library.opcheck(torch.ops.segblocks.ms_deform_attn.default, arguments)
-    grad = torch.randn(2, 3, 8)
+    grad = torch.randn(2, 3, 8, device=device)
     for needs in ([True, True, True], [True, False, False], [False, True, False]):
         tensors = [t.detach() for t in (value, locations, weights)]
         torch.library.opcheck(
@@ -68,13 +80,14 @@ def gradients(function: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
-def test_compiles_without_a_break(compiler: str) -> None:
+def test_compiles_without_a_break(compiler: str, device: str) -> None:
     if compiler == "inductor":
         pytest.importorskip("torch._inductor")
     torch._dynamo.reset()
     layer = Layer()
-    inputs = CASE.inputs(torch.float32)
+    inputs = CASE.inputs(torch.float32, device)
     compiled = torch.compile(layer, fullgraph=True, backend=compiler)
     for g, w in zip(gradients(compiled, inputs), gradients(layer, inputs), strict=True):
         torch.testing.assert_close(g, w, rtol=1e-5, atol=1e-6)
@@ -96,9 +109,10 @@ def test_a_new_resolution_compiles_once_more_at_most() -> None:
     assert counter.frame_count <= 2
 
 
-def test_exports_with_dynamic_sizes_and_an_open_backend() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_exports_with_dynamic_sizes_and_an_open_backend(device: str) -> None:
     batch, queries = torch.export.Dim("batch"), torch.export.Dim("queries")
-    inputs = CASE.inputs(torch.float32)
+    inputs = CASE.inputs(torch.float32, device)
     program = torch.export.export(
         Layer(), inputs, dynamic_shapes=({0: batch}, *[{0: batch, 1: queries}] * 2)
     )
@@ -106,16 +120,17 @@ def test_exports_with_dynamic_sizes_and_an_open_backend() -> None:
         n for n in program.graph.nodes if n.target is torch.ops.segblocks.ms_deform_attn.default
     ]
     assert [call.args[-1] for call in calls] == ["auto"]
-    other = Case(CASE.shapes, CASE.dim, CASE.points, queries=4, batch=3).inputs(torch.float32)
+    case = Case(CASE.shapes, CASE.dim, CASE.points, queries=4, batch=3)
+    other = case.inputs(torch.float32, device)
     torch.testing.assert_close(program.module()(*other), Layer()(*other))
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference"])
-def test_autocast_touches_neither_coordinates_nor_sums(backend: str) -> None:
-    value, locations, weights = CASE.inputs(torch.bfloat16)
+@pytest.mark.parametrize(("device", "backend"), [*PATHS, ("cpu", "auto")])
+def test_autocast_touches_neither_coordinates_nor_sums(device: str, backend: str) -> None:
+    value, locations, weights = CASE.inputs(torch.bfloat16, device)
     assert locations.dtype == torch.float32
     outside = ms_deform_attn(value, CASE.shapes, locations, weights, backend=backend)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         inside = ms_deform_attn(value, CASE.shapes, locations, weights, backend=backend)
         double = ms_deform_attn(value.double(), CASE.shapes, locations, weights, backend=backend)
         mixed = gradients(
@@ -136,20 +151,23 @@ class Broken:
         raise RuntimeError("the kernel was reached")
 
 
-@NO_INTERPRETER
-def test_the_triton_backend_reaches_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("device", "backend"), TRITON)
+def test_the_triton_backend_reaches_its_kernels(
+    device: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from segblocks_kernels.ms_deform_attn import triton_backward, triton_forward, triton_sorted
 
-    value, locations, weights = (t.requires_grad_() for t in CASE.inputs(torch.float32))
+    inputs = CASE.inputs(torch.float32, device)
+    value, locations, weights = (t.requires_grad_() for t in inputs)
 
     def forward(backend: str) -> Tensor:
         return ms_deform_attn(value, CASE.shapes, locations, weights, backend=backend)
 
-    out = forward("triton")
+    out = forward(backend)
     monkeypatch.setattr(triton_forward, "_forward_kernel", Broken())
     monkeypatch.setattr(triton_backward, "_backward_kernel", Broken())
     with pytest.raises(RuntimeError, match="the kernel was reached"):
-        forward("triton")
+        forward(backend)
     with pytest.raises(RuntimeError, match="the kernel was reached"):
         out.sum().backward(retain_graph=True)
     monkeypatch.undo()
@@ -168,12 +186,17 @@ def broken(*arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("backend", "path"), [("reference", "ms_deform_attn_reference"), ("cpp", "forward_cpp")]
+    ("device", "backend", "path"),
+    [
+        ("cpu", "reference", "ms_deform_attn_reference"),
+        pytest.param("cuda", "reference", "ms_deform_attn_reference", marks=CUDA),
+        pytest.param("cpu", "cpp", "forward_cpp", marks=NO_COMPILER),
+    ],
 )
 def test_an_explicit_backend_is_the_one_that_runs(
-    monkeypatch: pytest.MonkeyPatch, backend: str, path: str
+    monkeypatch: pytest.MonkeyPatch, device: str, backend: str, path: str
 ) -> None:
-    value, locations, weights = CASE.inputs(torch.float32)
+    value, locations, weights = CASE.inputs(torch.float32, device)
     monkeypatch.setattr(op, path, broken)
     with pytest.raises(RuntimeError, match="this path was reached"):
         ms_deform_attn(value, CASE.shapes, locations, weights, backend=backend)

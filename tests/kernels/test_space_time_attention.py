@@ -232,14 +232,16 @@ def test_heads_without_channels(backend, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_offsets_beyond_int32(device):
-    case = Case(1, 3, [(2, 2)], [2], 1, 16)
-    frame = 2**30 + 64  # the third frame starts beyond 2**31 elements
-    storage = torch.empty(2 * frame + 3 * 64, dtype=torch.bfloat16, device=device)
+@pytest.mark.parametrize("far", ["clips", "frames"])
+def test_offsets_beyond_int32(far, device):
+    case = Case(3, 1, [(2, 2)], [2], 1, 16) if far == "clips" else Case(1, 3, [(2, 2)], [2], 1, 16)
+    apart = 2**30 + 64  # the third clip or frame starts beyond 2**31 elements
+    storage = torch.empty(2 * apart + 3 * 64, dtype=torch.bfloat16, device=device)
     small = make_qkv(case, "contiguous", torch.bfloat16, device)
     large = []
     for i, x in enumerate(small):
-        view = storage.as_strided(x.shape, (0, frame, 16, 16, 1), storage_offset=i * 64)
+        strides = (apart, 0, 16, 16, 1) if far == "clips" else (0, apart, 16, 16, 1)
+        view = storage.as_strided(x.shape, strides, storage_offset=i * 64)
         large.append(view.copy_(x))
     weight = torch.randn_like(small[0])
     for a, b in zip(
