@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from segblocks.cli.arguments import count, path, words
 
 if TYPE_CHECKING:
-    from segblocks.data.dataset import VideoDataset
     from segblocks.inference import Evaluation
 
 # Longer tables are read in the file.
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     about = {"root": str(args.root.resolve()), "split": args.split, "options": options}
     settings: dict[str, Any] = {}
     if args.model is not None:
-        settings = _make_model(args, dataset)
+        settings = _make_model(args)
         about["model"] = args.model
     evaluation = evaluate(
         dataset,
@@ -148,7 +147,7 @@ def _check_source(args: argparse.Namespace) -> None:
         raise ValueError(f"--predictions does not take {words}")
 
 
-def _make_model(args: argparse.Namespace, dataset: VideoDataset) -> dict[str, Any]:
+def _make_model(args: argparse.Namespace) -> dict[str, Any]:
     """The model, and what it is to be run with."""
     from segblocks.cli.device import choose_device
     from segblocks.cli.load_model import load_model
