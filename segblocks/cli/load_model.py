@@ -23,8 +23,8 @@ def check_words(model: str, checkpoint: Path | None) -> None:
     if model in zoo.list_models():
         if checkpoint is None:
             raise ValueError(
-                f"--model {model} needs --checkpoint, a file with its weights or a folder made by "
-                "save_pretrained"
+                f"--model needs --checkpoint, a file with the weights of {model} or a folder made "
+                "by save_pretrained"
             )
     elif Path(model).expanduser().is_dir():
         if checkpoint is not None:

@@ -67,7 +67,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             code, or no state dict.
 
     Example:
-        >>>         >>> path = tempfile.mkdtemp() + "/w.pth"
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/w.pth"
         >>> torch.save({"model": {"weight": torch.ones(2)}, "iteration": 7}, path)
         >>> load_checkpoint(path)
         {'weight': tensor([1., 1.])}
