@@ -5,12 +5,22 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 from segblocks.data.dataset import VideoDataset
 from segblocks.metrics import VideoMetric, metrics_for
 
 MetricFactory: TypeAlias = Callable[[], VideoMetric]
+
+#: What users call a metric after its main number.
+_NUMBERS = {
+    "GScore": ("G",),
+    "JAndF": ("J&F",),
+    "MeanIoU": ("mIoU",),
+    "TrackAP": ("AP",),
+    "VideoConsistency": ("mVC", "VC"),
+}
 
 
 def choose_metrics(
@@ -35,13 +45,13 @@ def choose_metrics(
     except ValueError:
         usual = metrics_for(dataset.task)
     if chosen is None:
-        return {type(make()).__name__: make for make in usual}
-    known = {type(make()).__name__: make for make in (*metrics_for(dataset.task), *usual)}
-    spellings = {_plain(word): name for name, make in known.items() for word in _words(name, make)}
+        return {_class_name(make): make for make in usual}
+    known = {_class_name(make): make for make in (*metrics_for(dataset.task), *usual)}
+    spellings = {_plain(word): name for name in known for word in (name, *_NUMBERS.get(name, ()))}
     found: dict[str, MetricFactory] = {}
     for metric in chosen:
         if not isinstance(metric, str):
-            found[type(metric()).__name__] = metric
+            found[_class_name(metric)] = metric
             continue
         if _plain(metric) not in spellings:
             close = difflib.get_close_matches(_plain(metric), spellings, n=3, cutoff=0.5)
@@ -60,7 +70,9 @@ def _plain(word: str) -> str:
     return re.sub(r"[^a-z0-9]", "", word.casefold())
 
 
-def _words(name: str, make: MetricFactory) -> tuple[str, ...]:
-    """What a metric may be called: its class, its main number, and that without digits."""
-    main = next(iter(make().compute()), name)
-    return name, main, main.rstrip("0123456789")
+def _class_name(make: Any) -> str:
+    """The class of a metric that is not made, since that may need a package which is missing."""
+    while isinstance(make, partial):
+        make = make.func
+    made = make if isinstance(make, type) else getattr(make, "__self__", None)
+    return made.__name__ if isinstance(made, type) else type(make()).__name__

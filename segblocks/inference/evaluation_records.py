@@ -116,6 +116,8 @@ class EvaluationFolder:
             result: what to save, or None.
             names: what `save_result` takes besides.
         """
+        for numbers in (METRICS_FILE, TABLE_FILE, CSV_FILE):  # of fewer videos than there are now
+            (self.out / numbers).unlink(missing_ok=True)
         work = video_place(self.out / _UNFINISHED, name)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

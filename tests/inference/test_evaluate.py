@@ -230,10 +230,16 @@ def test_shards_together_are_the_whole(tmp_path: Path, asked: list[str]) -> None
         evaluate(dataset, model, out=out, shard=(2, 2), **CLIPS)
 
 
-def test_limit(tmp_path: Path, asked: list[str]) -> None:
+def test_limit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     dataset = squares_davis(tmp_path / "data")
-    found = evaluate(dataset, Clumsy(), out=tmp_path / "out", limit=1, **CLIPS)
+    model = Clumsy()
+    found = evaluate(dataset, model, out=tmp_path / "out", limit=1, **CLIPS)
     assert (list(found.per_video), found.counts["videos"]) == (["squares0"], 1)
+    # More videos make the numbers of fewer stale.
+    partly = evaluate(dataset, model, out=tmp_path / "out", shard=(1, 3), **CLIPS)
+    assert partly.missing == ("squares2",)
+    assert not (tmp_path / "out" / "metrics.json").exists()
     with pytest.raises(ValueError, match="limit must be at least 1"):
         evaluate(dataset, Clumsy(), out=tmp_path / "out", limit=0, **CLIPS)
 
@@ -354,7 +360,7 @@ def test_metrics_by_name(words: Any, names: list[str], tmp_path: Path) -> None:
     assert list(choose_metrics(squares_davis(tmp_path, 1), words)) == names
 
 
-def test_metrics_of_the_task_may_be_chosen(tmp_path: Path) -> None:
+def test_metrics_of_the_task_may_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = made_dataset("vipseg", tmp_path, 1)
     assert list(choose_metrics(dataset)) == ["VPQ", "STQ"]
     assert list(choose_metrics(dataset, ["pq", "VPQ"])) == ["PQ", "VPQ"]
@@ -365,6 +371,12 @@ def test_metrics_of_the_task_may_be_chosen(tmp_path: Path) -> None:
     )
     vspw = made_dataset("vspw", tmp_path / "vspw", 1)
     assert list(choose_metrics(vspw, ["mvc", "miou"])) == ["VideoConsistency", "MeanIoU"]
+    made: list[str] = []
+    burst = made_dataset("burst", tmp_path / "burst", 1)
+    monkeypatch.setattr("segblocks.metrics.hota.HOTA.__init__", lambda *_, **__: made.append("x"))
+    assert list(choose_metrics(burst, ["j&f"])) == ["JAndF"]
+    assert list(choose_metrics(burst)) == ["HOTA"]
+    assert not made
     with pytest.raises(ValueError, match=r"no metric 'sqt'; did you mean 'STQ'"):
         choose_metrics(dataset, ["sqt"])
     with pytest.raises(ValueError, match="at least one"):
