@@ -244,7 +244,8 @@ def write_burst(
 ) -> None:
     """Write videos in the layout of BURST, with points where the videos have them.
 
-    A name without a slash goes into the part ``made``.
+    A name without a slash goes into the part ``made``. The layout knows no ignored pixels; where a
+    video has some, that is lost.
 
     Args:
         samples: the videos, one in memory at a time; of one vocabulary.

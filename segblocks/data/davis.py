@@ -154,14 +154,18 @@ def write_davis(
         samples: the videos, one in memory at a time.
         root: folder of the dataset; it is made.
         split: whose list the videos go into; an earlier list is replaced.
-        year: 2016 or 2017, in the list's place.
+        year: 2016 or 2017, in the list's place; 2016 knows no ignored pixels.
         resolution: name of the folder below ``JPEGImages`` and ``Annotations``.
         suffix: ".jpg", or ".png", which keeps the pixels.
+
+    Raises:
+        ValueError: ignored pixels in 2016 or in PNGs of 16 bits.
     """
     root = Path(root)
     names = []
     for sample in samples:
         frame_names = write_frames(root / "JPEGImages" / resolution / sample.name, sample, suffix)
-        write_labels(root / "Annotations" / resolution / sample.name, sample, frame_names)
+        folder = root / "Annotations" / resolution / sample.name
+        write_labels(folder, sample, frame_names, void=VOID if year == 2017 else None)
         names.append(sample.name)
     write_names(root / "ImageSets" / str(year) / f"{split}.txt", names)

@@ -135,31 +135,41 @@ def judged_frames(
     return () if hints_only else tuple(sorted(labels))
 
 
-def write_labels(folder: Path, sample: VideoSample, frame_names: tuple[str, ...]) -> None:
+def write_labels(
+    folder: Path, sample: VideoSample, frame_names: tuple[str, ...], *, void: int | None
+) -> None:
     """Write the annotations of a video as palette PNGs, or of 16 bits where an id needs it.
 
-    Where objects overlap, the higher id is on top.
+    Where objects overlap, the higher id is on top, and over all of them what is ignored.
 
     Args:
         folder: of the PNGs; it is made.
         sample: the video; its judged frames and its hint frames are written.
         frame_names: without suffix.
+        void: what the layout's reader takes for ignored in pictures of 8 bits, or None where it
+            knows no such value.
 
     Raises:
-        ValueError: an id above 65535.
+        ValueError: an id above 65535, or ignored pixels that the PNG cannot hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
     highest = max((info.id for info in sample.objects), default=0)
     if highest > _MAX_ID:
         raise ValueError(f"{folder}: object ids must be at most {_MAX_ID}, got {highest}")
+    # In 8 bits 255 is kept free, since many tools take it for void.
+    deep = highest >= VOID
     for t in sorted({*sample.annotated, *sample.hint_frames.values()}):
         truth = sample.read_truth(t)
         labels = label_map_from_masks(truth.masks, truth.ids)
-        # In 8 bits 255 is no id but void.
-        deep = highest >= VOID
-        if truth.ignore is not None and not deep:
-            labels[truth.ignore & (labels == 0)] = VOID
         path = folder / f"{frame_names[t]}.png"
+        if truth.ignore is not None and truth.ignore.any():
+            if void is None or deep:
+                raise ValueError(
+                    f"{path}: {int(truth.ignore.sum())} pixels of frame {t} of {sample.name!r} are "
+                    "ignored, for which "
+                    + ("this layout has no value" if void is None else "PNGs of 16 bits have none")
+                )
+            labels[truth.ignore] = void
         temporary = path.with_name(f".{path.name}.part")
         write_label_map(temporary, labels, max_id=VOID + 1 if deep else VOID)
         os.replace(temporary, path)

@@ -64,8 +64,11 @@ def write_mose(
         root: folder of the dataset; it is made.
         split: "val" is written as ``valid``, as in the official dataset.
         suffix: ".jpg", or ".png", which keeps the pixels.
+
+    Raises:
+        ValueError: ignored pixels, which MOSE has none of.
     """
     folder = Path(root) / split_names(split)[0]
     for sample in samples:
         frame_names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
-        write_labels(folder / "Annotations" / sample.name, sample, frame_names)
+        write_labels(folder / "Annotations" / sample.name, sample, frame_names, void=None)

@@ -173,6 +173,9 @@ def write_referring(
         root: folder of the dataset; it is made.
         split: "val" is written as ``valid``, as in the official dataset.
         suffix: ".jpg", or ".png", which keeps the pixels.
+
+    Raises:
+        ValueError: ignored pixels, which the layout cannot hold.
     """
     videos: dict[str, dict[str, Any]] = {}
 

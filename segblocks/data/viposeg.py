@@ -142,7 +142,7 @@ def write_viposeg(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: an object without a class.
+        ValueError: an object without a class, or ignored pixels, which the layout cannot hold.
     """
     folder = Path(root) / split_names(split)[0]
     classes, videos = {}, {}
@@ -151,9 +151,10 @@ def write_viposeg(
             raise ValueError(f"write_viposeg: {sample.name}: the objects {unnamed} have no class")
         names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
         full = "Annotations" if split == "train" else "Annotations_gt"
-        write_labels(folder / full / sample.name, sample, names)
+        write_labels(folder / full / sample.name, sample, names, void=None)
         if split != "train":
-            write_labels(folder / "Annotations" / sample.name, _hints_only(sample), names)
+            hints = folder / "Annotations" / sample.name
+            write_labels(hints, _hints_only(sample), names, void=None)
         classes[sample.name] = {str(info.id): str(info.label) for info in sample.objects}
         videos[sample.name] = {"objects": object_records(sample, names)}
     write_json(folder / "obj_class.json", classes)

@@ -242,7 +242,8 @@ def write_youtube_vis(
 ) -> None:
     """Write videos in the layout of YouTube-VIS 2021, which the readers of the others take too.
 
-    All videos need one vocabulary. Where no video has annotations, the file has none either.
+    All videos need one vocabulary. Where no video has annotations, the file has none either. The
+    layout knows no ignored pixels; where a video has some, that is lost.
 
     Args:
         samples: the videos, one in memory at a time.

@@ -169,12 +169,15 @@ def write_youtube_vos(
         root: folder of the dataset; it is made.
         split: "val" is written as ``valid``, as in the official dataset.
         suffix: ".jpg", or ".png", which keeps the pixels.
+
+    Raises:
+        ValueError: ignored pixels, which YouTube-VOS has none of.
     """
     folder = Path(root) / split_names(split)[0]
     videos = {}
     for sample in samples:
         names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
-        write_labels(folder / "Annotations" / sample.name, sample, names)
+        write_labels(folder / "Annotations" / sample.name, sample, names, void=None)
         videos[sample.name] = {"objects": object_records(sample, names)}
     write_json(folder / "meta.json", {"videos": videos})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from segblocks.data.davis import write_davis
 from segblocks.data.label_sequence import LabelFiles, judged_frames, write_labels
-from segblocks.data.sample import ObjectInfo, Truth
+from segblocks.data.registry import open_dataset
+from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 from segblocks.ops.label_map import masks_from_label_map
 from tests.data.made import assert_same_truth, made_video
 
@@ -33,7 +37,7 @@ def test_any_label_map(tmp_path_factory: pytest.TempPathFactory, labels: np.ndar
         read_truth=lambda t: truth,
     )
     folder = tmp_path_factory.mktemp("labels")
-    write_labels(folder, sample, ("00000",))
+    write_labels(folder, sample, ("00000",), void=255)
     read = LabelFiles({0: folder / "00000.png"}, labels.shape, void=255)
     assert_same_truth(read(0), truth)
     assert read(0).ignore is None
@@ -47,7 +51,7 @@ def test_higher_ids_are_on_top(tmp_path: Path) -> None:
     sample = replace(
         made_video("a", (4, 9)), annotated=(0,), read_truth=lambda t: Truth((4, 9), masks)
     )
-    write_labels(tmp_path, sample, ("0",))
+    write_labels(tmp_path, sample, ("0",), void=None)
     truth = LabelFiles({0: tmp_path / "0.png"}, (1, 2))(0)
     np.testing.assert_array_equal(truth.masks, [[[True, False]], [[False, True]]])
 
@@ -68,3 +72,50 @@ def test_frames_that_are_judged(
     labels: tuple[int, ...], hints: dict[int, int], judged: tuple[int, ...]
 ) -> None:
     assert judged_frames({t: Path(str(t)) for t in labels}, hints, 3) == judged
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "reads"),
+    [
+        ("davis", {"year": 2017}, "davis2017"),
+        ("davis", {"year": 2016}, None),
+        ("mose", {}, None),
+        ("youtube_vos", {}, None),
+        ("viposeg", {}, None),
+        ("referring", {}, None),
+    ],
+)
+def test_ignored_pixels_are_kept_or_refused(
+    layout: str, options: dict[str, int], reads: str | None, tmp_path: Path
+) -> None:
+    write = getattr(import_module(f"segblocks.data.{layout}"), f"write_{layout}")
+    sample = made_video("walk", (1, 2), num_frames=2)
+    ignoring = replace(sample, read_truth=partial(_with_ignored, sample))
+    if reads is None:
+        with pytest.raises(ValueError, match=r"00000\.png: 3 pixels of frame 0 of 'walk' are ign"):
+            write([ignoring], tmp_path, **options)
+        return
+    write([ignoring], tmp_path, **options)
+    read = open_dataset(reads, tmp_path)[0]
+    for t in range(2):
+        truth = ignoring.read_truth(t)
+        assert truth.ignore is not None
+        found = read.read_truth(t)
+        np.testing.assert_array_equal(found.ignore, truth.ignore)
+        assert found.ids == truth.ids
+        np.testing.assert_array_equal(found.masks, truth.masks & ~truth.ignore)
+
+
+def test_16_bits_have_no_ignored_pixels(tmp_path: Path) -> None:
+    sample = made_video("walk", (1, 300))
+    ignoring = replace(sample, read_truth=partial(_with_ignored, sample))
+    with pytest.raises(ValueError, match="ignored, for which PNGs of 16 bits have none"):
+        write_davis([ignoring], tmp_path)
+
+
+def _with_ignored(sample: VideoSample, t: int) -> Truth:
+    truth = sample.read_truth(t)
+    ignore = np.zeros(sample.size, np.bool_)
+    # Two pixels of no object, and one of the first.
+    ignore[-1, -2:] = ignore[t, 0] = True
+    return replace(truth, ignore=ignore)
