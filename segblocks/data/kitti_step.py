@@ -139,35 +139,56 @@ def write_kitti_step(
         split: name of the part.
 
     Raises:
-        ValueError: no vocabulary, objects that overlap or are of no thing class, or ids beyond
-            65535.
+        ValueError: no vocabulary, objects that overlap or are of no thing class, or ids that the
+            reader would not give again: beyond 65535, or shifted though the number is of one class.
     """
     root, split = Path(root), val_split(split)
     for sample in samples:
+        keys = _find_keys(sample)
         frames = write_frames(root / "images" / split / sample.name, sample, ".png")
         folder = root / "panoptic_maps" / split / sample.name
         for t in sample.annotated:
-            write_picture(folder / f"{frames[t]}.png", _paint_map(sample, t))
+            write_picture(folder / f"{frames[t]}.png", _paint_map(sample, t, keys))
 
 
-def _paint_map(sample: VideoSample, t: int) -> NDArray[np.uint8]:
+def _find_keys(sample: VideoSample) -> dict[int, Key]:
+    """Class index and number, 0 for crowds, under which the reader gives each id again."""
+    where = f"write_kitti_step: {sample.name}"
+    vocabulary = sample.vocabulary
+    known = {info.id: info for info in sample.objects}
+    seen: set[int] = set()
+    for t in sample.annotated:
+        seen |= set(sample.read_truth(t).ids)
+    keys: dict[int, Key] = {}
+    for identity in sorted(seen):
+        info = known[identity]
+        if vocabulary is None or info.label is None or not vocabulary.is_thing(info.label):
+            raise ValueError(f"{where}: object {identity} must be of a thing class")
+        number = identity - (info.label << _SHIFT if identity >> _SHIFT == info.label else 0)
+        if not info.is_crowd and not 0 < number < 1 << _SHIFT:
+            raise ValueError(f"{where}: ids must lie in 1..65535, got {identity}")
+        keys[identity] = (info.label, 0 if info.is_crowd else number)
+    counted = [key for key in keys.values() if key[1]]
+    again = _assign_ids(counted)
+    for identity, (label, number) in keys.items():
+        if number and (counted.count((label, number)) > 1 or again[label, number] != identity):
+            raise ValueError(
+                f"{where}: object {identity} would be number {number} of class {label} and be read "
+                f"as {again[label, number]}; give the objects other ids"
+            )
+    return keys
+
+
+def _paint_map(sample: VideoSample, t: int, keys: Mapping[int, Key]) -> NDArray[np.uint8]:
     truth, vocabulary = sample.read_truth(t), sample.vocabulary
     where = f"write_kitti_step: {sample.name}, frame {t}"
     if vocabulary is None or truth.semantic is None:
         raise ValueError(f"{where}: there must be a vocabulary and a semantic map")
     if truth.masks.sum(axis=0).max(initial=0) > 1:
         raise ValueError(f"{where}: objects overlap, which a panoptic annotation cannot hold")
-    known = {info.id: info for info in sample.objects}
     labels, instances = truth.semantic.copy(), np.zeros(sample.size, np.int64)
     for identity, mask in zip(truth.ids, truth.masks, strict=True):
-        info = known[identity]
-        if info.label is None or not vocabulary.is_thing(info.label):
-            raise ValueError(f"{where}: object {identity} must be of a thing class")
-        number = identity - (info.label << _SHIFT if identity >> _SHIFT == info.label else 0)
-        if not 0 < number < 1 << _SHIFT:
-            raise ValueError(f"{where}: ids must lie in 1..65535, got {identity}")
-        labels[mask] = info.label
-        instances[mask] = 0 if info.is_crowd else number
+        labels[mask], instances[mask] = keys[identity]
     categories = categories_from_labels(labels, vocabulary, where)
     return np.stack([categories, instances >> 8, instances & 255], -1).astype(np.uint8)
 
@@ -176,10 +197,17 @@ def _number_objects(
     maps: Iterable[Path], size: tuple[int, int], vocabulary: Vocabulary
 ) -> dict[Key, int]:
     """Give every object of a sequence its id."""
-    classes: dict[int, set[int]] = defaultdict(set)
+    keys: set[Key] = set()
     for path in maps:
-        for label, number in _find_instances(*_read_map(path, size, vocabulary), vocabulary):
-            classes[number].add(label)
+        keys.update(_find_instances(*_read_map(path, size, vocabulary), vocabulary))
+    return _assign_ids(keys)
+
+
+def _assign_ids(keys: Iterable[Key]) -> dict[Key, int]:
+    """The id of each object: its number, shifted by its class where several classes have it."""
+    classes: dict[int, set[int]] = defaultdict(set)
+    for label, number in keys:
+        classes[number].add(label)
     return {
         (label, number): number if len(labels) == 1 else (label << _SHIFT) + number
         for number, labels in classes.items()

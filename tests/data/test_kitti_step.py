@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 
 from segblocks.data.kitti_step import KITTISTEPDataset, write_kitti_step
 from segblocks.data.registry import open_dataset
+from segblocks.data.sample import ObjectInfo
 from segblocks.text.vocabulary import get_vocabulary
-from tests.data.made_panoptic import STREET, assert_same_panoptic, made_street
+from tests.data.made_panoptic import STREET, StreetTruth, assert_same_panoptic, made_street
 
 VIDEOS = (
     made_street("0002", frame_names="{:06d}".format),
@@ -74,6 +76,31 @@ def test_numbers_shared_by_classes_survive(tmp_path: Path) -> None:
     made = made_street("0001", (65536 + 9, 3 * 65536 + 9))
     write_kitti_step([made], tmp_path)
     assert_same_panoptic(KITTISTEPDataset(tmp_path, vocabulary=STREET)[0], made)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        # Cars and persons, classes 1 and 3, in turn.
+        ((65536 + 9,), "object 65545 would be number 9 of class 1 and be read as 9"),
+        ((9, 3 * 65536 + 9), "object 9 would be number 9 of class 1 and be read as 65545"),
+        ((4464, 9, 65536 + 4464), "number 4464 of class 1 and be read as 4464"),
+        ((7, 2 * 65536 + 1), r"ids must lie in 1\.\.65535, got 131073"),
+    ],
+)
+def test_ids_that_would_not_be_read_again(
+    ids: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    made = made_street("0001", ids)
+    labels = {i: 1 if k % 2 == 0 else 3 for k, i in enumerate(ids)}
+    made = replace(
+        made,
+        objects=tuple(ObjectInfo(i, labels[i]) for i in sorted(ids)),
+        read_truth=StreetTruth(tuple(sorted(labels.items())), late=0),
+    )
+    with pytest.raises(ValueError, match=message):
+        write_kitti_step([made], tmp_path)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 @settings(max_examples=20)
