@@ -78,7 +78,7 @@ def save_result(
         overwrite: replace an earlier result of the same task in ``path``; other files in it stay.
             Without, the folder must be empty or new.
         video_id: of the video in its dataset: VIS, a number (default 1); VPS, a number or name
-            (default: the name of the source); PET, the number (default 0) or the name of the
+            (default: the name of the source; ``kitti_step`` has no place for it); PET, the number (default 0) or the name of the
             sequence (default: that of the source).
         dataset: PET: that the sequence is from (default ``segblocks``).
         split: PET: of the dataset (default none).
@@ -153,7 +153,10 @@ def check_output(path: str | os.PathLike[str], task_name: str, *, overwrite: boo
     elif earlier != task_name:
         reason = f"holds a result of {earlier}, this is of {task_name}; choose another folder"
     elif not overwrite:
-        reason = f"holds an earlier result of {earlier}; choose another folder, or overwrite it"
+        reason = (
+            f"holds an earlier result of {earlier}; choose another folder, or replace it "
+            "(overwrite=True, --overwrite)"
+        )
     else:
         return
     raise FileExistsError(errno.EEXIST, reason, str(path))
