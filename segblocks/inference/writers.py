@@ -78,8 +78,8 @@ def save_result(
         overwrite: replace an earlier result of the same task in ``path``; other files in it stay.
             Without, the folder must be empty or new.
         video_id: of the video in its dataset: VIS, a number (default 1); VPS, a number or name
-            (default: the name of the source; ``kitti_step`` has no place for it); PET, the number (default 0) or the name of the
-            sequence (default: that of the source).
+            (default: the name of the source; ``kitti_step`` has no place for it); PET, the number
+            (default 0) or the name of the sequence (default: that of the source).
         dataset: PET: that the sequence is from (default ``segblocks``).
         split: PET: of the dataset (default none).
         frame_names: one name a frame, with or without the suffix of an image. Default: those of
