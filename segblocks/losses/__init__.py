@@ -1,0 +1,39 @@
+"""Losses on masks, classes and embeddings; functions of tensors, and modules with settings."""
+
+from segblocks.losses.classes import class_cross_entropy, class_targets, focal_loss
+from segblocks.losses.contrastive import cosine_auxiliary, info_nce, pair_contrast
+from segblocks.losses.group_logits import group_logits
+from segblocks.losses.loss_sum import LossSum
+from segblocks.losses.masks import (
+    MaskLosses,
+    PointMaskLoss,
+    losses_from_sums,
+    point_mask_losses,
+    uncertain_points,
+)
+from segblocks.losses.objects import object_mask_losses, with_background
+from segblocks.losses.point_sums import PointSums, point_sums, sums_of_logits
+from segblocks.losses.semantic import SemanticLosses, SemanticPointLoss
+
+__all__ = [
+    "LossSum",
+    "MaskLosses",
+    "PointMaskLoss",
+    "PointSums",
+    "SemanticLosses",
+    "SemanticPointLoss",
+    "class_cross_entropy",
+    "class_targets",
+    "cosine_auxiliary",
+    "focal_loss",
+    "group_logits",
+    "info_nce",
+    "losses_from_sums",
+    "object_mask_losses",
+    "pair_contrast",
+    "point_mask_losses",
+    "point_sums",
+    "sums_of_logits",
+    "uncertain_points",
+    "with_background",
+]
