@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import Task
 
 if TYPE_CHECKING:
     from segblocks.data.sample import VideoSample
@@ -20,6 +21,9 @@ class VideoMetric(ABC):
     The record of a video is made in ``update`` and never changes, so that the state can be stored
     as JSON at any moment, video by video, and joined again in another process.
     """
+
+    #: What a prediction may be of; of other tasks the number would mean nothing.
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
@@ -38,12 +42,18 @@ class VideoMetric(ABC):
 
         Raises:
             ValueError: a video that was judged before, one without annotation, or a prediction of
-                another size or length.
+                another size or length, or of a task that the metric does not judge.
         """
         if truth.name in self._records:
             raise ValueError(f"{type(self).__name__}: video {truth.name!r} was judged before")
         if not truth.annotated:
             raise ValueError(f"{type(self).__name__}: video {truth.name!r} has no annotation")
+        if not isinstance(prediction.task, self.tasks):
+            names = ", ".join(task.__name__ for task in self.tasks)
+            raise ValueError(
+                f"{type(self).__name__}: the prediction of {truth.name!r} must be of a task of "
+                f"{names}, got one of {prediction.task_name!r}"
+            )
         for what in ("size", "num_frames"):
             expected, got = getattr(truth, what), getattr(prediction, what)
             if expected != got:

@@ -14,7 +14,7 @@ from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices
 from segblocks.metrics.overlaps import box_iou, iou
 from segblocks.results import VideoSegmentation
-from segblocks.tasks import HintTask
+from segblocks.tasks import VIS, VPS, HintTask
 
 if TYPE_CHECKING:
     from segblocks.data.sample import ObjectInfo, VideoSample
@@ -54,6 +54,8 @@ class HOTA(VideoMetric):
         ImportError: TrackEval is missing.
         ValueError: another word for ``similarity``.
     """
+
+    tasks = (VIS, VPS, HintTask)
 
     def __init__(
         self,

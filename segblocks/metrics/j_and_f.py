@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.boundary import boundary_f
 from segblocks.results import Track, VideoSegmentation
-from segblocks.tasks import RefVOS
+from segblocks.tasks import HintTask, RefVOS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import ObjectInfo, Truth, VideoSample
@@ -30,6 +30,8 @@ class ObjectSimilarity(VideoMetric):
     Raises:
         ValueError: another word for ``judged``.
     """
+
+    tasks = (HintTask, RefVOS)
 
     def __init__(self, judged: Judged) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices, predicted_classes
 from segblocks.metrics.confusion import class_ious, joint_counts, sum_sparse, to_sparse
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import VPS, VSS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import Truth, VideoSample
@@ -29,6 +30,8 @@ class MeanIoU(VideoMetric):
     Returns of ``compute``: mIoU; fwIoU, weighted by the pixels of each class; pixel_accuracy, and
     class_accuracy, its mean over the classes that are there.
     """
+
+    tasks = (VPS, VSS)
 
     def _measure(self, truth: VideoSample, prediction: VideoSegmentation) -> Record:
         indices = class_indices(truth, prediction)

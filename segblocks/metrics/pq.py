@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.segments import VOID, SegmentPair, Segments
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import VPS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import VideoSample
@@ -28,6 +29,8 @@ class TubeQuality(VideoMetric):
     Raises:
         ValueError: no window, or one without a frame.
     """
+
+    tasks = (VPS,)
 
     def __init__(self, windows: Sequence[int]) -> None:
         super().__init__()

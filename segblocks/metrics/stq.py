@@ -13,6 +13,7 @@ from segblocks.metrics.classes import vocabulary_of
 from segblocks.metrics.confusion import class_ious, sum_sparse, to_sparse
 from segblocks.metrics.segments import VOID, SegmentPair, Segments
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import VPS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import VideoSample
@@ -34,6 +35,8 @@ class STQ(VideoMetric):
 
     Returns of ``compute``: STQ, AQ and SQ.
     """
+
+    tasks = (VPS,)
 
     def _measure(self, truth: VideoSample, prediction: VideoSegmentation) -> Record:
         pair = SegmentPair(truth, prediction)

@@ -17,6 +17,7 @@ from segblocks.metrics.classes import class_indices
 from segblocks.metrics.overlaps import areas, intersections
 from segblocks.ops.rle import decode
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import VIS, VPS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import VideoSample
@@ -55,6 +56,8 @@ class TrackAP(VideoMetric):
     Raises:
         ImportError: pycocotools is missing.
     """
+
+    tasks = (VIS, VPS)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from segblocks.metrics.base import Record, VideoMetric
 from segblocks.metrics.classes import predicted_classes
 from segblocks.metrics.miou import labelled
 from segblocks.results import VideoSegmentation
+from segblocks.tasks import VPS, VSS
 
 if TYPE_CHECKING:
     from segblocks.data.sample import VideoSample
@@ -36,6 +37,8 @@ class VideoConsistency(VideoMetric):
     Raises:
         ValueError: no window, or one below 2 frames.
     """
+
+    tasks = (VPS, VSS)
 
     def __init__(self, windows: Sequence[int] = (8, 16)) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ from segblocks.metrics import (
     metrics_for,
 )
 from segblocks.results import VideoSegmentation
-from segblocks.tasks import RefVOS
+from segblocks.tasks import PET, VIS, VOS, VPS, VSS, RefVOS, Task
 from tests.metrics.videos import STREET, annotated_video, blobs, followed, predicted_video
 
 SHAPE = (20, 12, 16)
@@ -377,3 +377,34 @@ def test_a_missing_extra_is_named(
 def test_options_are_checked(wrong: Callable[[], VideoMetric]) -> None:
     with pytest.raises(ValueError, match="got"):
         wrong()
+
+
+TASKS: dict[str, Task] = {
+    "vis": VIS(STREET),
+    "vps": VPS(STREET),
+    "vss": VSS(STREET),
+    "vos": VOS(np.ones((1, *SHAPE[1:]), dtype=bool)),
+    "pet": PET(np.zeros((1, 2))),
+    "refvos": RefVOS(["a car"]),
+}
+JUDGED = {
+    "TrackAP": {"vis", "vps"},
+    "HOTA": {"vis", "vps", "vos", "pet"},
+    "JAndF": {"vos", "pet", "refvos"},
+    "GScore": {"vos", "pet", "refvos"},
+    "PQ": {"vps"},
+    "VPQ": {"vps"},
+    "STQ": {"vps"},
+    "MeanIoU": {"vps", "vss"},
+    "VideoConsistency": {"vps", "vss"},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_predictions_of_other_tasks_are_refused(name: str, task: str) -> None:
+    if task in JUDGED[name]:
+        assert isinstance(TASKS[task], FACTORIES[name][0]().tasks)
+        return
+    video, prediction = make(FACTORIES[name][1], 0)
+    with pytest.raises(ValueError, match=f"{name}: .*must be of a task of .*, got one of '{task}'"):
+        FACTORIES[name][0]().update(video, replace(prediction, task=TASKS[task]))

@@ -9,8 +9,9 @@ import pytest
 
 from segblocks.data.sample import ObjectInfo
 from segblocks.metrics import PQ, VPQ
+from segblocks.tasks import VPS
 from tests.metrics.panoptic_videos import PanopticVideo, is_thing, random_video, segments
-from tests.metrics.videos import annotated_video, predicted_video
+from tests.metrics.videos import STREET, annotated_video, predicted_video
 
 Sums = dict[int, list[float]]
 
@@ -149,4 +150,7 @@ def test_objects_need_a_class_and_frames_a_map() -> None:
     with pytest.raises(ValueError, match="no semantic map at frame 0"):
         PQ().update(annotated_video({1: mask}), prediction)
     with pytest.raises(ValueError, match="has no semantic map"):
-        PQ().update(annotated_video({1: mask}, semantic=mask * 2), predicted_video({1: mask}))
+        PQ().update(
+            annotated_video({1: mask}, semantic=mask * 2),
+            predicted_video({1: mask}, task=VPS(STREET)),
+        )
