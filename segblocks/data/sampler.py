@@ -52,6 +52,10 @@ class Source:
                 "Source: length, weight and the weight of each task must be positive and there "
                 f"must be a task, got {self.length}, {self.weight}, {dict(self.tasks)}"
             )
+        # Numbers of numpy would not go into the JSON of a state.
+        object.__setattr__(self, "length", int(self.length))
+        object.__setattr__(self, "weight", float(self.weight))
+        object.__setattr__(self, "tasks", {str(k): float(w) for k, w in self.tasks.items()})
 
 
 class MixtureSampler(Sampler[list[Draw]]):
@@ -108,9 +112,12 @@ class MixtureSampler(Sampler[list[Draw]]):
                 f"{world_size}"
             )
         self.sources = tuple(sources)
-        self.batch_size, self.num_iterations, self.chunk = batch_size, num_iterations, chunk
-        self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.batch_size, self.num_iterations = int(batch_size), int(num_iterations)
+        self.chunk, self.seed = int(chunk), int(seed)
+        self.rank, self.world_size = int(rank), int(world_size)
         self._iteration = 0
+        # Which iterator may go on; all share one place.
+        self._turn = 0
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
@@ -118,7 +125,14 @@ class MixtureSampler(Sampler[list[Draw]]):
         return self.num_iterations - self._iteration
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        """Give the batches that are still to come; after the last, begin anew."""
+        """Give the batches that are still to come; after the last, begin anew.
+
+        Raises:
+            RuntimeError: a later iterator has begun, or a state was loaded; this one would repeat
+                or leave out batches.
+        """
+        self._turn += 1
+        turn = self._turn
         taken = self._count_taken(self._iteration)
         chosen = -1, 0, ""
         while self._iteration < self.num_iterations:
@@ -133,6 +147,11 @@ class MixtureSampler(Sampler[list[Draw]]):
                 self._draw(dataset, task, first + place * self.world_size)
                 for place in range(self.batch_size)
             ]
+            if turn != self._turn:
+                raise RuntimeError(
+                    "MixtureSampler: an earlier iterator cannot go on after another has begun or a "
+                    "state was loaded; use one at a time"
+                )
         self._iteration = 0
 
     def state_dict(self, iteration: int | None = None) -> dict[str, Any]:
@@ -150,21 +169,28 @@ class MixtureSampler(Sampler[list[Draw]]):
             raise ValueError(
                 f"MixtureSampler: iteration must lie in 0..{self.num_iterations}, got {iteration}"
             )
-        return {"iteration": iteration} | self._identity()
+        return {"iteration": int(iteration)} | self._identity()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken.
 
         Raises:
             ValueError: the state is of a sampler with other datasets, batches, chunks or seed,
-                which could not go on with the same videos.
+                which could not go on with the same videos, or has more iterations than there are.
         """
         for key, value in self._identity().items():
             if state.get(key) != value:
                 raise ValueError(
                     f"MixtureSampler: the state has {key} {state.get(key)}, this sampler {value}"
                 )
-        self._iteration = int(state["iteration"])
+        iteration = state.get("iteration")
+        if not isinstance(iteration, int) or not 0 <= iteration <= self.num_iterations:
+            raise ValueError(
+                f"MixtureSampler: the state's iteration must lie in 0..{self.num_iterations}, "
+                f"got {iteration!r}"
+            )
+        self._iteration = iteration
+        self._turn += 1
 
     def _identity(self) -> dict[str, Any]:
         """What decides the batches of all ranks together."""

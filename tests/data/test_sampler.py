@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,47 @@ def test_a_state_of_what_training_has_used() -> None:
     assert next(iter(later))[0] == list(make())[11][1]
     with pytest.raises(ValueError, match=r"iteration must lie in 0\.\.80, got 81"):
         ahead.state_dict(81)
+
+
+def test_one_iterator_at_a_time() -> None:
+    whole = list(make())
+    sampler = make()
+    first = iter(sampler)
+    begun = [next(first), next(first)]
+    second = iter(sampler)
+    # The second goes on where the first is, as after a loader that was left early.
+    begun.append(next(second))
+    assert begun == whole[:3]
+    with pytest.raises(RuntimeError, match="an earlier iterator cannot go on"):
+        next(first)
+    assert list(second) == whole[3:]
+    third = iter(sampler)
+    next(third)
+    sampler.load_state_dict(make().state_dict(7))
+    with pytest.raises(RuntimeError, match="an earlier iterator cannot go on"):
+        next(third)
+    assert list(sampler) == whole[7:]
+
+
+@pytest.mark.parametrize("iteration", [-1, 81, None, "3", 2.5])
+def test_states_out_of_range(iteration: object) -> None:
+    sampler = make()
+    with pytest.raises(ValueError, match=rf"iteration must lie in 0\.\.80, got {iteration!r}"):
+        sampler.load_state_dict(make().state_dict() | {"iteration": iteration})
+    assert len(sampler) == 80
+    sampler.load_state_dict(make().state_dict(80))
+    assert list(sampler) == []
+
+
+def test_numbers_of_numpy_go_into_json() -> None:
+    def state(number: Any, real: Any) -> dict[str, Any]:
+        source = Source(number(7), real(0.5), {"vis": real(1)})
+        sampler = MixtureSampler(
+            [source], batch_size=number(2), num_iterations=number(9), seed=number(3)
+        )
+        return sampler.state_dict(number(4))
+
+    assert json.dumps(state(np.int64, np.float32)) == json.dumps(state(int, float))
 
 
 def test_seeds_differ() -> None:
