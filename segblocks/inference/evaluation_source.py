@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +156,12 @@ def hash_weights(model: nn.Module) -> str:
 
 def versions() -> dict[str, str]:
     """Return what numbers may depend on besides this library."""
-    return {
+    found = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+    for package in ("pycocotools", "trackeval"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

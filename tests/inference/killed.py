@@ -1,4 +1,4 @@
-"""Kill an evaluation at each file that it moves into place, and take it up again.
+"""Kill an evaluation at each file that it writes or moves, and take it up again.
 
 Run as a program of its own, ``python -m tests.inference.killed FOLDER``. It prints as JSON, for
 every moment of death, what was done before and what afterwards.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -21,21 +23,39 @@ from tests.inference.evaluated import squares_davis
 from tests.oracle import OracleModel
 
 
-def count_moves(limit: int | None) -> list[int]:
-    """Count the calls that move files, and die at the one of number ``limit``."""
-    moves = [0]
+def count_steps(limit: int | None) -> list[int]:
+    """Count what changes files, and die at the step of number ``limit``.
 
-    def counted(move: Any) -> Any:
-        def wrapped(*args: Any) -> None:
-            if moves[0] == limit:
-                os.kill(os.getpid(), signal.SIGKILL)
-            moves[0] += 1
-            move(*args)
+    Steps are moves and removals, before which the process dies, and texts, of which it writes half.
+    """
+    steps = [0]
+
+    def step(dying: Callable[[], object]) -> None:
+        if steps[0] == limit:
+            dying()
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps[0] += 1
+
+    def counted(change: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(*args: Any, **options: Any) -> None:
+            step(lambda: None)
+            change(*args, **options)
 
         return wrapped
 
+    def dump(content: Any, file: TextIO, **_: Any) -> None:
+        text = json.dumps(content)
+        step(lambda: (file.write(text[: len(text) // 2]), file.flush()))
+        file.write(text)
+
+    def write_text(path: Path, text: str, **_: Any) -> None:
+        step(lambda: path.write_bytes(text.encode()[: len(text) // 2]))
+        path.write_bytes(text.encode())
+
     os.rename, os.replace = counted(os.rename), counted(os.replace)
-    return moves
+    shutil.rmtree = counted(shutil.rmtree)  # type: ignore[assignment]
+    json.dump, Path.write_text = dump, write_text  # type: ignore[assignment]
+    return steps
 
 
 def run(dataset: Any, out: Path, limit: int | None) -> dict[str, Any]:
@@ -52,9 +72,9 @@ def run(dataset: Any, out: Path, limit: int | None) -> dict[str, Any]:
 
         evaluation_source.segment = watched  # type: ignore[assignment]
         torch.manual_seed(0)
-        moves = count_moves(limit)
+        steps = count_steps(limit)
         evaluate(dataset, OracleModel(), out=out, clip_length=4, overlap=2)
-        report.write_text(json.dumps({"asked": asked, "moves": moves[0]}))
+        report.write_bytes(json.dumps({"asked": asked, "steps": steps[0]}).encode())
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
@@ -83,7 +103,7 @@ def main(root: Path) -> None:
     whole = run(dataset, root / "whole", None)
     numbers = (root / "whole" / "metrics.json").read_bytes()
     deaths = []
-    for limit in range(whole["moves"]):
+    for limit in range(whole["steps"]):
         out = root / f"killed{limit}"
         death = run(dataset, out, limit)
         before = look(out)
