@@ -42,10 +42,12 @@ class DAVISDataset(IndexedVideos):
         split: such as "train", "val" or "test-dev".
         year: 2016 merges all objects of a video into one of id 1, 2017 keeps them apart.
         resolution: "480p" or "Full-Resolution".
+        allow_missing: judge the frames that have a PNG where others of the video have none.
         name: of the dataset; None takes ``davis<year>``.
 
     Raises:
-        FileNotFoundError: there is no list of this split, or a listed video has no frames.
+        FileNotFoundError: there is no list of this split, or a listed video has no frames, or PNGs
+            of some alone, which is found when it is read.
         ValueError: another year.
 
     Example:
@@ -61,6 +63,7 @@ class DAVISDataset(IndexedVideos):
         split: str = "val",
         year: int = 2017,
         resolution: str = "480p",
+        allow_missing: bool = False,
         name: str | None = None,
     ) -> None:
         if year not in (2016, 2017):
@@ -68,6 +71,7 @@ class DAVISDataset(IndexedVideos):
         self.root = Path(root)
         self.year = year
         self.resolution = resolution
+        self.allow_missing = allow_missing
         super().__init__(name or f"davis{year}", "vos", list_videos(self.root, split, year))
         self._first_frames: dict[str, dict[int, int]] = {}
         for video in self.names:
@@ -87,7 +91,14 @@ class DAVISDataset(IndexedVideos):
         )
         if video not in self._first_frames:
             self._first_frames[video] = labels.first_frames()
-        return scanned_sample(video, frames, labels, self._first_frames[video], fps=_FPS)
+        return scanned_sample(
+            video,
+            frames,
+            labels,
+            self._first_frames[video],
+            fps=_FPS,
+            allow_missing=self.allow_missing,
+        )
 
 
 def scanned_sample(
@@ -97,6 +108,7 @@ def scanned_sample(
     first_frames: Mapping[int, int],
     *,
     fps: float | None = None,
+    allow_missing: bool = False,
 ) -> VideoSample:
     """Put together a video whose objects are known from its PNGs alone.
 
@@ -106,6 +118,10 @@ def scanned_sample(
         labels: reads the PNGs.
         first_frames: object id -> the first frame that shows it.
         fps: frames a second, or None.
+        allow_missing: take the PNGs that are there, where others are missing.
+
+    Raises:
+        FileNotFoundError: some PNGs are missing; see `judged_frames`.
     """
     return VideoSample(
         name,
@@ -113,7 +129,7 @@ def scanned_sample(
         labels.size,
         FrameFiles(frames, labels.size),
         labels,
-        judged_frames(labels.paths, first_frames, len(frames)),
+        judged_frames(labels.paths, first_frames, frames, allow_missing=allow_missing),
         tuple(ObjectInfo(number) for number in sorted(first_frames)),
         hint_frames=dict(first_frames),
         frame_names=tuple(path.stem for path in frames),

@@ -20,7 +20,7 @@ from segblocks.data.files import (
     write_picture,
 )
 from segblocks.data.indexed import IndexedVideos, at_frame, val_split
-from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.label_sequence import complete_frames, match_labels, write_frames
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.data.semantic_png import VOID, categories_from_labels, labels_from_categories
@@ -49,10 +49,11 @@ class KITTISTEPDataset(IndexedVideos):
         root: the folder.
         split: "train" or "val".
         vocabulary: the classes, or what they are called.
+        allow_missing: judge the frames that have a map where others of the sequence have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: one of the folders is missing.
+        FileNotFoundError: one of the folders is missing, or a map when its sequence is read.
         ValueError: a sequence without pictures.
     """
 
@@ -62,9 +63,11 @@ class KITTISTEPDataset(IndexedVideos):
         split: str = "val",
         *,
         vocabulary: str | Vocabulary = "kitti_step",
+        allow_missing: bool = False,
         name: str = "kitti_step",
     ) -> None:
         self.root = Path(root)
+        self.allow_missing = allow_missing
         self._classes = find_vocabulary(vocabulary)
         split = val_split(split)
         self._maps = self.root / "panoptic_maps" / split
@@ -90,7 +93,7 @@ class KITTISTEPDataset(IndexedVideos):
             size,
             FrameFiles(pictures, size),
             StepTruth(maps, size, self._classes, ids),
-            tuple(maps),
+            complete_frames(maps, pictures, allow_missing=self.allow_missing),
             tuple(ObjectInfo(identity, label) for identity, label in objects),
             self._classes,
             frame_names=tuple(picture.stem for picture in pictures),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,20 +119,60 @@ def match_labels(frames: tuple[Path, ...], folder: Path) -> dict[int, Path]:
 
 
 def judged_frames(
-    labels: Mapping[int, Path], hint_frames: Mapping[int, int], num_frames: int
+    labels: Mapping[int, Path],
+    hint_frames: Mapping[int, int],
+    frames: tuple[Path, ...],
+    *,
+    expected: Iterable[int] | None = None,
+    allow_missing: bool = False,
 ) -> tuple[int, ...]:
     """Return the annotated frames, or none where a dataset gives hints and keeps the rest.
 
-    Test sets come with the frames in which objects start and nothing else; in those frames, the
-    objects that started earlier are not drawn.
+    Test sets come with the frames in which objects start and nothing else, or without any PNG; in
+    those frames, the objects that started earlier are not drawn.
 
     Args:
         labels: annotated frame -> PNG.
         hint_frames: object id -> its first frame.
-        num_frames: T.
+        frames: picture files.
+        expected: the frames that must have a PNG otherwise; None for all.
+        allow_missing: take the PNGs that are there.
+
+    Raises:
+        FileNotFoundError: some PNGs are missing.
     """
-    hints_only = set(labels) <= set(hint_frames.values()) and len(labels) < num_frames
-    return () if hints_only else tuple(sorted(labels))
+    if set(labels) <= set(hint_frames.values()) and len(labels) < len(frames):
+        return ()
+    return complete_frames(labels, frames, expected=expected, allow_missing=allow_missing)
+
+
+def complete_frames(
+    labels: Mapping[int, Path],
+    frames: tuple[Path, ...],
+    *,
+    expected: Iterable[int] | None = None,
+    allow_missing: bool = False,
+) -> tuple[int, ...]:
+    """Return the annotated frames of a layout in which all have a PNG, or none.
+
+    Args:
+        labels: annotated frame -> PNG.
+        frames: picture files.
+        expected: the frames that must have a PNG; None for all.
+        allow_missing: take the PNGs that are there.
+
+    Raises:
+        FileNotFoundError: some PNGs are missing, which would change scores unnoticed.
+    """
+    wanted = set(range(len(frames)) if expected is None else expected)
+    missing = sorted(wanted - set(labels))
+    if missing and labels and not allow_missing:
+        folder = next(iter(labels.values())).parent
+        raise FileNotFoundError(
+            f"{folder / frames[missing[0]].stem}.png: no such annotation, the first of "
+            f"{len(missing)} that are missing of {len(wanted)}; allow_missing=True judges the rest"
+        )
+    return tuple(sorted(labels))
 
 
 def write_labels(

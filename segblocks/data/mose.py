@@ -24,15 +24,23 @@ class MOSEDataset(IndexedVideos):
     Args:
         root: the folder that holds ``train`` and ``valid``.
         split: "train" or "val".
+        allow_missing: judge the frames that have a PNG where others of the video have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: there is no folder of this split.
+        FileNotFoundError: there is no folder of this split, or a video has PNGs of some frames
+            alone, which is found when it is read.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, split: str = "val", name: str = "mose"
+        self,
+        root: str | os.PathLike[str],
+        *,
+        split: str = "val",
+        allow_missing: bool = False,
+        name: str = "mose",
     ) -> None:
+        self.allow_missing = allow_missing
         self.folder = split_folder(Path(root), split)
         videos = [path.name for path in list_folder(self.folder / "JPEGImages") if path.is_dir()]
         super().__init__(name, "vos", videos)
@@ -45,7 +53,9 @@ class MOSEDataset(IndexedVideos):
         labels = LabelFiles(paths, picture_size(frames[0]))
         if video not in self._first_frames:
             self._first_frames[video] = labels.first_frames()
-        return scanned_sample(video, frames, labels, self._first_frames[video])
+        return scanned_sample(
+            video, frames, labels, self._first_frames[video], allow_missing=self.allow_missing
+        )
 
 
 def write_mose(

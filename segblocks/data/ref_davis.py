@@ -44,10 +44,11 @@ class RefDAVISDataset(IndexedVideos):
         split: "train" or "val".
         annotations: the folder of the masks; the sentences are judged on those that were made for
             the unsupervised task.
+        allow_missing: judge the frames that have a PNG where others of the video have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: a folder or file is missing.
+        FileNotFoundError: a folder or file is missing; a PNG when its video is read.
         ValueError: a line is no sentence, or a video lacks some.
     """
 
@@ -57,9 +58,11 @@ class RefDAVISDataset(IndexedVideos):
         *,
         split: str = "val",
         annotations: str = "Annotations_unsupervised",
+        allow_missing: bool = False,
         name: str = "ref_davis17",
     ) -> None:
         self.root = Path(root)
+        self.allow_missing = allow_missing
         texts = first_existing(self.root, [_TEXTS, f"DAVIS/{_TEXTS}"])
         if (self.root / "DAVIS").is_dir():
             self.root = self.root / "DAVIS"
@@ -77,7 +80,10 @@ class RefDAVISDataset(IndexedVideos):
         labels = LabelFiles(paths, picture_size(frames[0]), void=VOID)
         if video not in self._first_frames:
             self._first_frames[video] = labels.first_frames()
-        sample = scanned_sample(video, frames, labels, self._first_frames[video], fps=_FPS)
+        first = self._first_frames[video]
+        sample = scanned_sample(
+            video, frames, labels, first, fps=_FPS, allow_missing=self.allow_missing
+        )
         numbers = set(self._first_frames[video]) | {i for e in expressions for i in e.object_ids}
         return replace(
             sample,

@@ -16,7 +16,7 @@ from segblocks.data.indexed import (
     to_int,
     typed_field,
 )
-from segblocks.data.label_sequence import LabelFiles, match_labels
+from segblocks.data.label_sequence import LabelFiles, judged_frames, match_labels
 from segblocks.data.sample import Expression, ObjectInfo, VideoSample
 from segblocks.data.youtube_vos import read_objects, write_youtube_vos
 from segblocks.images import list_images
@@ -34,17 +34,19 @@ class ReferringDataset(IndexedVideos):
     ``meta_expressions/<split>/meta_expressions.json`` holds the sentences and names the frames;
     ``<split>/JPEGImages`` and ``<split>/Annotations`` (palette PNGs) are as in YouTube-VOS, and so
     is ``<split>/meta.json``, where there is one. In validation and test sets a sentence may come
-    without its object, and `VideoSample.annotated` is empty where there are no PNGs. In Ref-DAVIS17
-    every object has four sentences in turn: two of annotator 1 (first frame, whole video), then
-    two of annotator 2.
+    without its object, and `VideoSample.annotated` is empty where there are no PNGs, or those of
+    frames in which objects start alone. In Ref-DAVIS17 every object has four sentences in turn: two
+    of annotator 1 (first frame, whole video), then two of annotator 2.
 
     Args:
         root: the folder that holds ``meta_expressions``.
         split: "train", "val" or "test".
+        allow_missing: judge the frames that have a PNG where others of the video have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        FileNotFoundError: there is no such file or folder, or a video has PNGs of some frames
+            alone, which is found when it is read.
         ValueError: a file is broken, lacks a field, or a sentence is about an unknown object.
     """
 
@@ -53,9 +55,11 @@ class ReferringDataset(IndexedVideos):
         root: str | os.PathLike[str],
         *,
         split: str = "val",
+        allow_missing: bool = False,
         name: str = "ref_youtube_vos",
     ) -> None:
         root = Path(root)
+        self.allow_missing = allow_missing
         self.expression_file = first_existing(root, split_places(_EXPRESSIONS, split))
         self.folder = _frames_folder(root, split)
         videos = _read_videos(self.expression_file)
@@ -82,18 +86,25 @@ class ReferringDataset(IndexedVideos):
                 for number, r in sorted(objects.items())
             )
         size = picture_size(frames[0])
+        truth = LabelFiles(
+            labels,
+            size,
+            known=None if objects is None else frozenset(objects),
+            known_from=str(self.folder / "meta.json"),
+        )
         return VideoSample(
             video,
             len(frames),
             size,
             FrameFiles(frames, size),
-            LabelFiles(
+            truth,
+            judged_frames(
                 labels,
-                size,
-                known=None if objects is None else frozenset(objects),
-                known_from=str(self.folder / "meta.json"),
+                # Hints can only be all that there is where some frames have no PNG.
+                truth.first_frames() if 0 < len(labels) < len(frames) else {},
+                frames,
+                allow_missing=self.allow_missing,
             ),
-            tuple(labels),
             infos,
             expressions=expressions,
             frame_names=tuple(path.stem for path in frames),

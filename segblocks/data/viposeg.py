@@ -52,16 +52,24 @@ class VIPOSegDataset(IndexedVideos):
     Args:
         root: the folder that holds ``train`` and ``valid``.
         split: "train" or "val".
+        allow_missing: judge the frames that have a PNG where others of the video have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: there is no folder of this split, or no ``obj_class.json`` in it.
+        FileNotFoundError: there is no folder of this split, or no ``obj_class.json`` in it, or a
+            video has PNGs of some frames alone, which is found when it is read.
         ValueError: ``obj_class.json`` is broken or holds an unknown class.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, split: str = "val", name: str = "viposeg"
+        self,
+        root: str | os.PathLike[str],
+        *,
+        split: str = "val",
+        allow_missing: bool = False,
+        name: str = "viposeg",
     ) -> None:
+        self.allow_missing = allow_missing
         self.folder = split_folder(Path(root), split)
         self.class_file = self.folder / "obj_class.json"
         classes = read_json(self.class_file)
@@ -94,6 +102,7 @@ class VIPOSegDataset(IndexedVideos):
         full = self._label_files(frames, size, "Annotations_gt", video)
         if video not in self._first_frames:
             self._first_frames[video] = given.first_frames()
+            self._check_hints(video, frames, given, full)
         hint_frames = self._first_frames[video]
         truth = full if full.paths else given
         return VideoSample(
@@ -102,12 +111,27 @@ class VIPOSegDataset(IndexedVideos):
             size,
             FrameFiles(frames, size),
             truth,
-            judged_frames(truth.paths, hint_frames, len(frames)),
+            judged_frames(truth.paths, hint_frames, frames, allow_missing=self.allow_missing),
             tuple(self._describe(video, number, classes[number]) for number in sorted(classes)),
             self.vocabulary,
             hint_frames=dict(hint_frames),
             frame_names=tuple(path.stem for path in frames),
         )
+
+    def _check_hints(
+        self, video: str, frames: tuple[Path, ...], given: LabelFiles, full: LabelFiles
+    ) -> None:
+        """Refuse a video of which some objects are judged but never given."""
+        lacking = set(self._labels[video]) - set(self._first_frames[video])
+        if not given.paths or not lacking or self.allow_missing:
+            return
+        for number, t in full.first_frames().items():
+            if number in lacking:
+                name = f"{frames[t].stem}.png"
+                raise FileNotFoundError(
+                    f"{self.folder / 'Annotations' / video / name}: no PNG gives object {number}, "
+                    "which starts in this frame; allow_missing=True does not ask for it"
+                )
 
     def _label_files(
         self, frames: tuple[Path, ...], size: tuple[int, int], folder: str, video: str

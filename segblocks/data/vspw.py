@@ -18,7 +18,7 @@ from segblocks.data.files import (
     write_picture,
 )
 from segblocks.data.indexed import IndexedVideos, val_split
-from segblocks.data.label_sequence import match_labels, write_frames
+from segblocks.data.label_sequence import complete_frames, match_labels, write_frames
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import VideoSample
 from segblocks.data.semantic_png import SemanticTruth, categories_from_labels
@@ -40,10 +40,11 @@ class VSPWDataset(IndexedVideos):
         root: the folder.
         split: "train", "val" or "test"; without masks, a video has no annotation.
         vocabulary: the classes, or what they are called.
+        allow_missing: judge the frames that have a mask where others of the video have none.
         name: of the dataset.
 
     Raises:
-        FileNotFoundError: there is no list of videos.
+        FileNotFoundError: there is no list of videos; a mask when its video is read.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class VSPWDataset(IndexedVideos):
         split: str = "val",
         *,
         vocabulary: str | Vocabulary = "vspw",
+        allow_missing: bool = False,
         name: str = "vspw",
     ) -> None:
         self.root = Path(root)
+        self.allow_missing = allow_missing
         self._classes = find_vocabulary(vocabulary)
         super().__init__(
             name, "vss", read_names(self.root / f"{val_split(split)}.txt"), self._classes
@@ -74,7 +77,7 @@ class VSPWDataset(IndexedVideos):
             size,
             FrameFiles(pictures, size),
             SemanticTruth(annotated, size, self._classes),
-            tuple(annotated),
+            complete_frames(annotated, pictures, allow_missing=self.allow_missing),
             (),
             self._classes,
             frame_names=tuple(picture.stem for picture in pictures),

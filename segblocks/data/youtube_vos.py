@@ -48,10 +48,13 @@ class YouTubeVOSDataset(IndexedVideos):
         year: 2018 or 2019; the layouts are the same.
         all_frames: read the frames at 30 Hz, of ``<split>_all_frames``, rather than those that are
             annotated, at 6 Hz.
+        allow_missing: judge the frames that have a PNG where others that ``meta.json`` lists for an
+            object have none.
         name: of the dataset; None takes ``youtube_vos_<year>``.
 
     Raises:
-        FileNotFoundError: there is no folder of this split, or no ``meta.json`` in it.
+        FileNotFoundError: there is no folder of this split, or no ``meta.json`` in it, or a video
+            has PNGs of some listed frames alone, which is found when it is read.
         ValueError: ``meta.json`` is broken or lacks a field.
     """
 
@@ -62,9 +65,11 @@ class YouTubeVOSDataset(IndexedVideos):
         split: str = "val",
         year: int = 2019,
         all_frames: bool = False,
+        allow_missing: bool = False,
         name: str | None = None,
     ) -> None:
         root = Path(root)
+        self.allow_missing = allow_missing
         self.folder = split_folder(root, split)
         self.meta_file = self.folder / "meta.json"
         self.frames_folder = self.folder / "JPEGImages"
@@ -98,7 +103,13 @@ class YouTubeVOSDataset(IndexedVideos):
             size,
             FrameFiles(frames, size),
             labels,
-            judged_frames(labels.paths, hint_frames, len(frames)),
+            judged_frames(
+                labels.paths,
+                hint_frames,
+                frames,
+                expected=_listed_frames(objects, frames),
+                allow_missing=self.allow_missing,
+            ),
             tuple(ObjectInfo(n, attributes=_attributes(r)) for n, r in sorted(objects.items())),
             hint_frames=hint_frames,
             frame_names=tuple(path.stem for path in frames),
@@ -150,6 +161,13 @@ def find_hint_frames(
                 hints[number] = t
                 break
     return hints
+
+
+def _listed_frames(objects: Mapping[int, Mapping[str, Any]], frames: tuple[Path, ...]) -> set[int]:
+    """The frames that ``meta.json`` lists for any object."""
+    numbers = {path.stem: t for t, path in enumerate(frames)}
+    names = {name for record in objects.values() for name in record.get("frames", ())}
+    return {numbers[name] for name in names if name in numbers}
 
 
 def write_youtube_vos(

@@ -20,6 +20,7 @@ from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 from segblocks.ops.label_map import masks_from_label_map
 from tests.data.made import assert_same_truth, made_video
 
+FRAMES = tuple(Path("frames", f"{t:05d}.jpg") for t in range(3))
 IDS = st.sampled_from((0, 1, 2, 128, 254, 255, 256, 65535))
 
 
@@ -60,18 +61,39 @@ def test_higher_ids_are_on_top(tmp_path: Path) -> None:
     ("labels", "hints", "judged"),
     [
         ((0, 1, 2), {1: 0}, (0, 1, 2)),
-        ((0, 2), {1: 0}, (0, 2)),
         ((0,), {1: 0}, ()),
         ((0, 2), {1: 0, 2: 0, 5: 2}, ()),
         ((), {}, ()),
-        ((2,), {}, (2,)),
         ((0, 1, 2), {1: 0, 2: 1, 3: 2}, (0, 1, 2)),
     ],
 )
 def test_frames_that_are_judged(
     labels: tuple[int, ...], hints: dict[int, int], judged: tuple[int, ...]
 ) -> None:
-    assert judged_frames({t: Path(str(t)) for t in labels}, hints, 3) == judged
+    assert judged_frames({t: Path(str(t)) for t in labels}, hints, FRAMES) == judged
+
+
+@pytest.mark.parametrize(
+    ("labels", "hints", "expected", "missing"),
+    [
+        ((0, 2), {1: 0}, None, "00001.png: .* first of 1 that are missing of 3"),
+        ((2,), {}, None, "00000.png: .* first of 2 that are missing of 3"),
+        ((0, 2), {1: 0}, (0, 1), "00001.png: .* first of 1 that are missing of 2"),
+        ((0, 2), {1: 0}, (0, 2), None),
+    ],
+)
+def test_missing_pngs(
+    labels: tuple[int, ...],
+    hints: dict[int, int],
+    expected: tuple[int, ...] | None,
+    missing: str | None,
+) -> None:
+    paths = {t: Path("masks", f"{t:05d}.png") for t in labels}
+    if missing is not None:
+        with pytest.raises(FileNotFoundError, match=f"masks/{missing}; allow_missing=True"):
+            judged_frames(paths, hints, FRAMES, expected=expected)
+    allow = missing is not None
+    assert judged_frames(paths, hints, FRAMES, expected=expected, allow_missing=allow) == labels
 
 
 @pytest.mark.parametrize(

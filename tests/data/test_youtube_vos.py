@@ -78,7 +78,8 @@ def test_hint_frames_without_lists_of_frames(root: Path) -> None:
 
 def test_a_listed_frame_without_annotation_is_no_hint(root: Path) -> None:
     (root / "valid/Annotations/003234408d/00010.png").unlink()
-    assert YouTubeVOSDataset(root)[0].hint_frames == {1: 0, 2: 0, 7: 3}
+    sample = YouTubeVOSDataset(root, allow_missing=True)[0]
+    assert (sample.hint_frames, sample.annotated) == ({1: 0, 2: 0, 7: 3}, (0, 1, 3))
 
 
 def test_hidden_annotations(root: Path) -> None:
