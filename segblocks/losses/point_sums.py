@@ -73,6 +73,7 @@ def point_sums(
         raise ValueError(
             f"point_sums: index must be ({len(embeddings)},), got {tuple(index.shape)}"
         )
+    masks = masks.contiguous()
     return PointSums(*_PointSums.apply(embeddings, features, points, masks, index))
 
 
@@ -112,7 +113,7 @@ class _PointSums(torch.autograd.Function):
                 for part in tiles(len(embeddings), pixels, points.shape[-2]):
                     at = points[part, t]
                     logits = tile_logits(embeddings[part, t], frame, at)
-                    targets = sample_own(masks[:, t], at, index[part])
+                    targets = sample_own(masks, t, at, index[part])
                     for total, values in zip(sums, sums_of_logits(logits, targets), strict=True):
                         total[part, t] = values
         result = sums.unbind()
@@ -121,7 +122,9 @@ class _PointSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         embeddings, features, points, masks, index = ctx.saved_tensors
         of_entropy, of_overlap, of_probability = (grad[..., None] for grad in grads[:3])
 
@@ -130,7 +133,7 @@ class _PointSums(torch.autograd.Function):
 
         def grad_of(part: slice, t: int, at: Tensor) -> Tensor:
             probability = tile_logits(embeddings[part, t], features[t], at).sigmoid_()
-            targets = sample_own(masks[:, t], at, index[part]).to(probability.dtype)
+            targets = sample_own(masks, t, at, index[part]).to(probability.dtype)
             slope = probability * (1 - probability)
             by_dice = (of_overlap[part, t] * targets + of_probability[part, t]) * slope
             return by_dice + of_entropy[part, t] * (probability - targets)

@@ -82,17 +82,18 @@ def mask_costs(
     of_targets = torch.zeros(len(masks), dtype=total, device=features.device)
     with torch.autocast(features.device.type, enabled=False):
         for t, frame in enumerate(features):
+            targets = sample_frame(masks[:, t], points[t]).to(total)
+            of_targets += targets.sum(1)
             for part in tiles(points.shape[1], len(frame), len(embeddings)):
                 at = points[t, part]
                 sampled = sample_frame(frame, at).to(dtype)
                 logits = (embeddings[:, t].to(dtype) @ sampled).to(total)
-                truth = sample_frame(masks[:, t], at).to(total)
+                truth = targets[:, part]
                 of_queries[0] += F.softplus(logits).sum(1)
                 pairs[0] += logits @ truth.T
                 logits.sigmoid_()
                 of_queries[1] += logits.sum(1)
                 pairs[1] += logits @ truth.T
-                of_targets += truth.sum(1)
     bce = (of_queries[0][:, None] - pairs[0]) / (len(features) * points.shape[1])
     dice = 1 - (2 * pairs[1] + 1) / (of_queries[1][:, None] + of_targets + 1)
     return bce, dice

@@ -105,7 +105,9 @@ class _PointLogits(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
         embeddings, features, points = ctx.saved_tensors
         shared = points.dim() == 3
 
@@ -134,20 +136,21 @@ def gradients(
     """
     by_features = ctx.needs_input_grad[1]
     grad_embeddings = torch.zeros_like(embeddings, memory_format=torch.contiguous_format)
-    grad_features = torch.empty_like(features) if by_features else None
+    grad_features = None
+    if by_features:
+        grad_features = torch.zeros_like(features, memory_format=torch.contiguous_format)
     pixels = features.shape[-2] * features.shape[-1]
     total = torch.promote_types(features.dtype, torch.float32)
     with torch.autocast(features.device.type, enabled=False):
         for t, frame in enumerate(features):
-            into = None
-            if by_features:
-                into = torch.zeros(len(frame), pixels, dtype=total, device=frame.device)
+            # Tiles are added up in float32 at least; where that is the type, in place.
+            into = None if grad_features is None else grad_features[t].flatten(1).to(total)
             for part in tiles(len(embeddings), pixels, num_points):
                 at = points_of(part, t)
                 grad_embeddings[part, t] = tile_gradient(
                     grad_of(part, t, at), embeddings[part, t], frame, at, into
                 ).to(embeddings.dtype)
-            if grad_features is not None and into is not None:
+            if grad_features is not None and into is not None and into.dtype != features.dtype:
                 grad_features[t] = into.view_as(frame)
     return (grad_embeddings if ctx.needs_input_grad[0] else None), grad_features
 

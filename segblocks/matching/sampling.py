@@ -7,13 +7,13 @@ zeros: the convention of PointRend, Mask2Former and ``grid_sample`` without alig
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 
-def bilinear_corners(points: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+def bilinear_corners(points: Tensor, size: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """Name the four pixels around each point, and their weights.
 
     Args:
@@ -95,23 +95,27 @@ def sample_maps(maps: Tensor, points: Tensor, index: Tensor | None = None) -> Te
             for t in range(maps.shape[1])
         ]
         return torch.stack(frames, dim=1)
+    maps = maps.contiguous()
     rows = len(maps) if index is None else len(index)
     if points.shape[:2] != (rows, maps.shape[1]):
         raise ValueError(
             f"sample_maps: points must be ({rows}, {maps.shape[1]}, P, 2), "
             f"got {tuple(points.shape)}"
         )
-    frames = [sample_own(maps[:, t], points[:, t], index) for t in range(maps.shape[1])]
+    frames = [sample_own(maps, t, points[:, t], index) for t in range(maps.shape[1])]
     return torch.stack(frames, dim=1)
 
 
-def sample_own(maps: Tensor, points: Tensor, index: Tensor | None = None) -> Tensor:
-    """Sample maps (O, H, W) of one frame at points (N, P, 2) of map ``index[n]``: (N, P)."""
-    order = torch.arange(len(maps), device=maps.device) if index is None else index.to(maps.device)
-    flat = maps.flatten(1)
-    sampled = torch.zeros(points.shape[:2], device=maps.device)
-    for corner, weight in bilinear_corners(points, maps.shape[-2:]):
-        sampled = sampled + flat[order[:, None], corner] * weight
+def sample_own(maps: Tensor, t: int, points: Tensor, index: Tensor | None = None) -> Tensor:
+    """Sample frame ``t`` of maps (O, T, H, W) at points (N, P, 2) of map ``index[n]``: (N, P)."""
+    order = torch.arange(len(maps), device=maps.device) if index is None else index
+    h, w = maps.shape[-2:]
+    first = ((order * maps.shape[1] + t) * (h * w))[:, None]
+    flat = maps.reshape(-1)
+    sampled = torch.zeros((), device=maps.device)
+    for corner, weight in bilinear_corners(points, (h, w)):
+        values = flat.index_select(0, (first + corner).flatten())
+        sampled = sampled + values.view_as(corner) * weight
     return sampled
 
 

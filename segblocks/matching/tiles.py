@@ -65,7 +65,9 @@ def tile_gradient(
         tile.index_add_(0, (rows + index).flatten(), (grad * weight).flatten().to(grad.dtype))
     dtype = torch.promote_types(embeddings.dtype, frame.dtype)
     tile = tile.view(len(grad), h * w).to(dtype)
-    if grad_frame is not None:
+    if grad_frame is not None and grad_frame.dtype == dtype:
+        grad_frame.addmm_(embeddings.to(dtype).T, tile)
+    elif grad_frame is not None:
         grad_frame += embeddings.to(dtype).T @ tile
     return tile @ flat.to(dtype).T
 
