@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +22,8 @@ RUN_FILE, METRICS_FILE = "evaluation.json", "metrics.json"
 TABLE_FILE, CSV_FILE = "table.txt", "per_video.csv"
 _RECORDS, _UNFINISHED = "records", ".unfinished"
 _OWNED = (RUN_FILE, METRICS_FILE, TABLE_FILE, CSV_FILE, RESULTS, _RECORDS, _UNFINISHED)
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 _FORMAT = {"format": "segblocks.evaluation", "version": 1}
 
 
@@ -163,7 +166,10 @@ class EvaluationFolder:
         if not isinstance(known, dict) or known.get("format") != _FORMAT["format"]:
             raise ValueError(f"{path}: this is no evaluation of segblocks")
         old = {key: value for key, value in known.items() if key not in _FORMAT}
-        changes = [f"{key} was {was!r}, is {now!r}" for key, was, now in _differences(old, run)]
+        changes = [
+            f"{key} was {_SHORT.repr(was)}, is {_SHORT.repr(now)}"
+            for key, was, now in _differences(old, run)
+        ]
         if known["version"] != _FORMAT["version"]:
             changes.append(f"version was {known['version']}, is {_FORMAT['version']}")
         if changes:
