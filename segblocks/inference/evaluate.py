@@ -152,7 +152,6 @@ def _do(
     if record is not None and record["stamp"] == stamp:
         return
     result = source.predict(sample)
-    judged = result is not None and bool(sample.annotated)
     fresh = {
         "video": name,
         "frames": sample.num_frames,
@@ -160,17 +159,16 @@ def _do(
         "objects": sum(not info.is_crowd for info in sample.objects),
         "stamp": stamp,
         "made_with": source.made_with,
-        "states": _judge(sample, result, factories) if judged else None,
+        "states": _judge(sample, result, factories) if result and sample.annotated else None,
     }
     kept = result if source.is_model else None
     folder.store(name, fresh, kept, _submission_names(sample, dataset.task))
 
 
 def _judge(
-    sample: VideoSample, result: VideoSegmentation | None, factories: Mapping[str, MetricFactory]
+    sample: VideoSample, result: VideoSegmentation, factories: Mapping[str, MetricFactory]
 ) -> dict[str, Any]:
     """The states of metrics that have seen this video alone."""
-    assert result is not None
     states = {}
     for name, make in factories.items():
         metric = make()

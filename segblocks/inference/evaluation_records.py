@@ -166,10 +166,7 @@ class EvaluationFolder:
         if not isinstance(known, dict) or known.get("format") != _FORMAT["format"]:
             raise ValueError(f"{path}: this is no evaluation of segblocks")
         old = {key: value for key, value in known.items() if key not in _FORMAT}
-        changes = [
-            f"{key} was {_SHORT.repr(was)}, is {_SHORT.repr(now)}"
-            for key, was, now in _differences(old, run)
-        ]
+        changes = [f"{key} {change}" for key, change in _differences(old, run)]
         if known["version"] != _FORMAT["version"]:
             changes.append(f"version was {known['version']}, is {_FORMAT['version']}")
         if changes:
@@ -179,11 +176,15 @@ class EvaluationFolder:
             )
 
 
-def _differences(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two plain values differ, by the path of the keys."""
+def _differences(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where two plain values differ, by the path of the keys, and how."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             where = f"{place}.{key}" if place else key
             yield from _differences(old.get(key), new.get(key), where)
+    elif isinstance(old, dict):
+        yield place, "is not there any more"
+    elif isinstance(new, dict):
+        yield place, "was not there"
     elif old != new:
-        yield place, old, new
+        yield place, f"was {_SHORT.repr(old)}, is {_SHORT.repr(new)}"

@@ -11,7 +11,7 @@ import pytest
 from segblocks import zoo
 from segblocks.cli import build_parser, main
 from segblocks.inference import evaluation_source
-from segblocks.zoo.checkpoint import save_safetensors
+from segblocks.zoo.checkpoint import file_hash, save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
 from tests.inference.evaluated import made_dataset, perfect, save_predictions
 
@@ -55,7 +55,7 @@ def test_model_end_to_end(
     content = json.loads((folder / "out" / "metrics.json").read_text())
     assert content["counts"]["videos"] == 1
     run = content["run"]
-    assert run["model"]["checkpoint"]["sha256"] == zoo.checkpoint.file_hash(checkpoint)
+    assert run["model"]["checkpoint"]["sha256"] == file_hash(checkpoint)
     assert run["about"]["model"] == MODEL
     assert run["about"]["root"] == str(folder / "data")
     assert run["settings"] == {"short_side": 0}
@@ -141,8 +141,8 @@ def test_options_of_the_dataset(folder: Path) -> None:
         (["--predictions", "x", "--official-compat"], "does not take --official-compat"),
         (["--predictions", "nowhere"], "nowhere: no such folder of predictions"),
         (["--predictions", ".", "--dataset", "davis2O17"], "did you mean 'davis2017'"),
-        (["--predictions", ".", "--split", "trian"], "trian"),
-        (["--predictions", ".", "--dataset-option", "yaer=3"], "--dataset-option: "),
+        (["--predictions", ".", "--split", "nosplit"], "nosplit"),
+        (["--predictions", ".", "--dataset-option", "colour=3"], "--dataset-option: "),
         (["--predictions", ".", "--metrics", "hota,JF"], "has no metric 'hota'"),
         (["--predictions", ".", "--limit", "1", "--submission", "s"], "--submission needs all"),
         (["--predictions", ".", "--submission", "."], "is there already"),

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from tests.inference.evaluated import (
 )
 from tests.oracle import OracleModel
 
-CLIPS = {"clip_length": 4, "overlap": 2}
+CLIPS: dict[str, Any] = {"clip_length": 4, "overlap": 2}
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -68,7 +67,7 @@ def only(dataset: VideoDataset, samples: list[VideoSample]) -> VideoDataset:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The videos that a model has been asked about."""
     names: list[str] = []
     segment = evaluation_source.segment
@@ -252,14 +251,17 @@ def test_records_of_another_run_are_refused(tmp_path: Path, asked: list[str]) ->
     evaluate(dataset, model, out=out, **CLIPS)
     with pytest.raises(ValueError, match=r"settings.clip_length was 4, is 6"):
         evaluate(dataset, model, out=out, clip_length=6, overlap=2)
-    with pytest.raises(ValueError, match=r"metrics.GScore was None"):
+    with pytest.raises(ValueError, match=r"metrics.GScore was not there"):
         evaluate(dataset, model, out=out, metrics=["JAndF", GScore], **CLIPS)
     with pytest.raises(ValueError, match=r"about.split was None, is 'train'"):
         evaluate(dataset, model, out=out, about={"split": "train"}, **CLIPS)
     with pytest.raises(ValueError, match=r"dataset.names_sha256 was"):
         evaluate(only(dataset, [dataset[1], dataset[0]]), model, out=out, **CLIPS)
+    saved = save_predictions(dataset, tmp_path / "saved", perfect)
+    with pytest.raises(ValueError, match=r"model is not there .*predictions was not there"):
+        evaluate(dataset, predictions=saved, out=out)
     with torch.no_grad():
-        model.layer.bias += 1
+        model.layer.bias.add_(1)
     with pytest.raises(ValueError, match=r"model.weights_sha256 was .*--restart"):
         evaluate(dataset, model, out=out, **CLIPS)
     assert len(asked) == 2
@@ -329,7 +331,7 @@ def test_memory_holds_one_video(tmp_path: Path) -> None:
     most = [0]
 
     class Endless:
-        name, task, vocabulary = "davis2017", "vos", None
+        name, task, vocabulary = dataset.name, dataset.task, dataset.vocabulary
         names = tuple(f"v{i}" for i in range(3))
 
         def __len__(self) -> int:
