@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,16 @@ from typing import Any, Literal
 import numpy as np
 
 from segblocks.data.files import FrameFiles, first_existing, read_json, write_json
-from segblocks.data.indexed import IndexedVideos, split_places, to_int, typed_field
+from segblocks.data.indexed import (
+    IndexedVideos,
+    list_field,
+    size_fields,
+    split_places,
+    to_int,
+    typed_field,
+)
 from segblocks.data.label_sequence import write_frames
+from segblocks.data.panoptic_png import category_indices, read_categories
 from segblocks.data.rle_sequence import RLEMasks
 from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.ops.rle import encode, to_coco
@@ -89,18 +98,22 @@ class BURSTDataset(IndexedVideos):
         self.annotation_file = first_existing(root, split_places(_ANNOTATIONS, split))
         self.frames_folder = first_existing(root, split_places(_FRAMES, split))
         content = read_json(self.annotation_file)
-        categories = _read_categories(content, str(self.annotation_file))
-        vocabulary = Vocabulary(name, tuple(categories.values()), category_ids=tuple(categories))
+        vocabulary = read_categories(content, None, str(self.annotation_file), name=name)
         starts_file = self.annotation_file.with_name(_FIRST_FRAMES)
         starts = _read_starts(starts_file) if starts_file.exists() else {}
-        labels = {category: i for i, category in enumerate(categories)}
+        labels = category_indices(vocabulary)
         self._sequences: list[_Sequence] = []
         for i, record in enumerate(
             typed_field(content, "sequences", list, str(self.annotation_file))
         ):
             where = f"{self.annotation_file}: sequences[{i}]"
             self._sequences.append(_read_sequence(record, labels, starts, frames, where))
-        names = (sequence.name for sequence in self._sequences)
+        names = tuple(sequence.name for sequence in self._sequences)
+        if unknown := sorted(set(starts) - set(names)):
+            raise ValueError(
+                f"{starts_file}: has points of sequences that {self.annotation_file.name} does not "
+                f"list: {', '.join(unknown[:3])}"
+            )
         super().__init__(name, "pet", names, vocabulary)
 
     def _read(self, index: int) -> VideoSample:
@@ -125,32 +138,29 @@ class BURSTDataset(IndexedVideos):
         )
 
 
-def _read_categories(content: Any, path: str) -> dict[int, str]:
-    categories = {}
-    for i, record in enumerate(typed_field(content, "categories", list, path)):
-        where = f"{path}: categories[{i}]"
-        categories[typed_field(record, "id", int, where)] = typed_field(record, "name", str, where)
-    return categories
-
-
 def _read_starts(path: Path) -> dict[str, dict[str, dict[int, tuple[float, float]]]]:
     """Return the points: sequence -> file name of the frame -> track -> (x, y)."""
     starts: dict[str, dict[str, dict[int, tuple[float, float]]]] = {}
     for i, record in enumerate(typed_field(read_json(path), "sequences", list, str(path))):
         where = f"{path}: sequences[{i}]"
-        files = typed_field(record, "annotated_image_paths", list, where)
-        segments = typed_field(record, "segmentations", list, where)
+        files = list_field(record, "annotated_image_paths", str, where)
+        segments = list_field(record, "segmentations", dict, where)
         if len(files) != len(segments):
             raise ValueError(f"{where}: {len(segments)} segmentations for {len(files)} frames")
         points: dict[str, dict[int, tuple[float, float]]] = {}
         for file, tracks in zip(files, segments, strict=True):
             for key, track in tracks.items():
-                point = typed_field(track, "point", list, f"{where}: track {key} in {file}")
-                if len(point) != 2:
-                    raise ValueError(f"{where}: track {key} in {file}: a point is x, y: {point}")
-                points.setdefault(file, {})[to_int(key, where)] = (float(point[0]), float(point[1]))
+                place = f"{where}: track {key} in {file}"
+                point = typed_field(track, "point", list, place)
+                points.setdefault(file, {})[to_int(key, where)] = _read_point(point, place)
         starts[_sequence_name(record, where)] = points
     return starts
+
+
+def _read_point(point: list[Any], where: str) -> tuple[float, float]:
+    if len(point) != 2 or not all(type(x) in (int, float) and math.isfinite(x) for x in point):
+        raise ValueError(f"{where}: the field 'point' must hold x and y, got {point}")
+    return float(point[0]), float(point[1])
 
 
 def _sequence_name(record: Any, where: str) -> str:
@@ -167,15 +177,15 @@ def _read_sequence(
     where: str,
 ) -> _Sequence:
     name = _sequence_name(record, where)
-    annotated = typed_field(record, "annotated_image_paths", list, where)
-    every = typed_field(record, "all_image_paths", list, where) if which == "all" else annotated
+    annotated = list_field(record, "annotated_image_paths", str, where)
+    every = list_field(record, "all_image_paths", str, where) if which == "all" else annotated
     numbers = {file: t for t, file in enumerate(every)}
     if missing := [file for file in annotated if file not in numbers]:
         raise ValueError(f"{where}: the annotated frames {missing[:3]} are not in all_image_paths")
     masks = typed_field(record, "segmentations", list, where)
     if len(masks) != len(annotated):
         raise ValueError(f"{where}: {len(masks)} segmentations for {len(annotated)} frames")
-    size = (typed_field(record, "height", int, where), typed_field(record, "width", int, where))
+    size = size_fields(record, where)
     objects = _read_objects(record, labels, where)
     segments: dict[int, dict[int, dict[str, Any]]] = {}
     hint_frames: dict[int, int] = {}
@@ -188,24 +198,49 @@ def _read_sequence(
     for file, prompts in starts.get(name, {}).items():
         if file not in numbers:
             raise ValueError(f"{where}: {_FIRST_FRAMES} has a point in {file}, which is no frame")
+        _check_points(prompts, objects, size, f"{where}: {_FIRST_FRAMES}: {file}")
         points[numbers[file]] = dict(prompts)
         hint_frames.update(dict.fromkeys(prompts, numbers[file]))
     attributes: dict[str, object] = {
         "sequence_id": record.get("id"),
         "dataset": record["dataset"],
-        "negative": tuple(record.get("neg_category_ids", ())),
-        "not_exhaustive": tuple(record.get("not_exhaustive_category_ids", ())),
+        "negative": tuple(list_field(record, "neg_category_ids", int, where, optional=True)),
+        "not_exhaustive": tuple(
+            list_field(record, "not_exhaustive_category_ids", int, where, optional=True)
+        ),
     }
     infos = tuple(objects[number] for number in sorted(objects))
     hints = dict(sorted(hint_frames.items()))
     fps = record.get("fps")
+    if fps is not None and not (type(fps) in (int, float) and 0 < fps < math.inf):
+        raise ValueError(f"{where}: the field 'fps' must be a positive number, got {fps!r:.80}")
     return _Sequence(name, size, tuple(every), segments, infos, points, hints, attributes, fps)
 
 
+def _check_points(
+    prompts: Mapping[int, tuple[float, float]],
+    objects: Mapping[int, ObjectInfo],
+    size: tuple[int, int],
+    where: str,
+) -> None:
+    for number, (x, y) in prompts.items():
+        if number not in objects:
+            raise ValueError(
+                f"{where}: has a point of track {number}, which has no category in "
+                "track_category_ids"
+            )
+        if not (0 <= x < size[1] and 0 <= y < size[0]):
+            raise ValueError(
+                f"{where}: the point {x}, {y} of track {number} lies outside of the frame of "
+                f"{size[0]}x{size[1]} (height x width)"
+            )
+
+
 def _read_objects(record: Any, labels: Mapping[int, int], where: str) -> dict[int, ObjectInfo]:
-    open_ended = set(record.get("not_exhaustive_category_ids", ()))
+    open_ended = set(list_field(record, "not_exhaustive_category_ids", int, where, optional=True))
     objects = {}
-    for key, category in typed_field(record, "track_category_ids", dict, where).items():
+    for key, value in typed_field(record, "track_category_ids", dict, where).items():
+        category = to_int(value, f"{where}: track_category_ids of {key}")
         if category not in labels:
             raise ValueError(
                 f"{where}: track_category_ids gives track {key} the category {category}, "

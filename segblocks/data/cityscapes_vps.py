@@ -8,8 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from segblocks.data.files import FrameFiles, get_field, read_json, write_json, write_picture
-from segblocks.data.indexed import IndexedVideos, val_split
+from segblocks.data.files import FrameFiles, read_json, write_json, write_picture
+from segblocks.data.indexed import (
+    IndexedVideos,
+    int_field,
+    list_field,
+    name_field,
+    size_fields,
+    typed_field,
+    val_split,
+)
 from segblocks.data.panoptic_png import (
     PanopticPng,
     PanopticTruth,
@@ -73,9 +81,11 @@ class CityscapesVPSDataset(IndexedVideos):
         self._where = str(path)
         content = read_json(path)
         self._classes = choose_vocabulary(vocabulary, content, "cityscapes_vps", str(path))
-        self._videos = self._group_images(get_field(content, "images", self._where))
+        self._videos = self._group_images(typed_field(content, "images", list, self._where))
         super().__init__(name, "vps", sorted(self._videos), self._classes)
-        self._segments = self._parse_annotations(content.get("annotations", ()))
+        self._segments = self._parse_annotations(
+            list_field(content, "annotations", dict, self._where, optional=True)
+        )
         self._dense = self._group_dense_images() if dense else {}
 
     def _read(self, index: int) -> VideoSample:
@@ -117,31 +127,34 @@ class CityscapesVPSDataset(IndexedVideos):
         videos: dict[str, list[tuple[str, str, tuple[int, int]]]] = defaultdict(list)
         for i, image in enumerate(images):
             where = f"{self._where}: images[{i}]"
-            identity = str(get_field(image, "id", where))
-            size = (int(get_field(image, "height", where)), int(get_field(image, "width", where)))
-            file_name = str(get_field(image, "file_name", where))
-            videos[identity[:4]].append((identity, file_name, size))
+            identity = name_field(image, "id", where)
+            file_name = typed_field(image, "file_name", str, where)
+            videos[identity[:4]].append((identity, file_name, size_fields(image, where)))
         return {name: sorted(found) for name, found in videos.items()}
 
     def _parse_annotations(self, annotations: Any) -> dict[str, tuple[str, Segments]]:
         """Image id -> its PNG and segments."""
         indices = category_indices(self._classes)
+        known = {image for images in self._videos.values() for image, _, _ in images}
         found = {}
         for i, record in enumerate(annotations):
             where = f"{self._where}: annotations[{i}]"
-            segments = parse_segments(get_field(record, "segments_info", where), indices, where)
-            identity = str(get_field(record, "image_id", where))
-            found[identity] = (str(get_field(record, "file_name", where)), segments)
+            infos = typed_field(record, "segments_info", list, where)
+            identity = name_field(record, "image_id", where)
+            if identity not in known:
+                raise ValueError(f"{where}: image_id {identity!r} is not among the images")
+            file_name = typed_field(record, "file_name", str, where)
+            found[identity] = (file_name, parse_segments(infos, indices, where))
         return found
 
     def _group_dense_images(self) -> dict[str, list[str]]:
         """Video -> files of all its images, in order; their ids are video * 10000 + frame."""
         path = self.root / f"im_all_info_{self.split}_city_vps.json"
         videos: dict[int, list[tuple[int, str]]] = defaultdict(list)
-        for i, image in enumerate(get_field(read_json(path), "images", str(path))):
+        for i, image in enumerate(typed_field(read_json(path), "images", list, str(path))):
             where = f"{path}: images[{i}]"
-            identity = int(get_field(image, "id", where))
-            file_name = str(get_field(image, "file_name", where))
+            identity = int_field(image, "id", where)
+            file_name = typed_field(image, "file_name", str, where)
             videos[identity // _DENSE_STEP].append((identity, file_name))
         by_frame = {
             file_name[: file_name.rfind("_")]: number

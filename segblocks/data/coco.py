@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,7 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from segblocks.data.files import FrameFiles, first_existing, get_field, read_json, write_json
-from segblocks.data.indexed import IndexedVideos, typed_field, val_split
+from segblocks.data.indexed import (
+    IndexedVideos,
+    flag_field,
+    int_field,
+    typed_field,
+    val_split,
+)
 from segblocks.data.panoptic_png import (
     category_indices,
     choose_vocabulary,
@@ -22,6 +29,7 @@ from segblocks.data.rle_sequence import RLEMasks, pack_counts
 from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.data.stills import (
     PanopticStills,
+    id_field,
     list_stills,
     read_images,
     write_image,
@@ -124,8 +132,10 @@ class COCOInstancesDataset(IndexedVideos):
             identity, label, crowd, segment = annotation
             objects.append(ObjectInfo(number, label, crowd, {"annotation_id": identity}))
             # Polygons wait in arrays, a quarter of the size of lists.
-            is_polygons = isinstance(segment, list)
-            segments[number] = [p.tolist() for p in segment] if is_polygons else segment
+            is_packed = isinstance(segment, list) and all(
+                isinstance(p, np.ndarray) for p in segment
+            )
+            segments[number] = [p.tolist() for p in segment] if is_packed else segment
         where = f"{self._path}: {record.file_name}"
         return VideoSample(
             record.name,
@@ -147,15 +157,15 @@ class COCOInstancesDataset(IndexedVideos):
         found: dict[Any, list[tuple[Any, int, bool, Any]]] = defaultdict(list)
         for i, record in enumerate(typed_field(content, "annotations", list, str(self._path))):
             where = f"{self._path}: annotations[{i}]"
-            image = get_field(record, "image_id", where)
+            image = id_field(record, "image_id", where)
             if image not in images:
                 raise ValueError(f"{where}: image_id {image!r} is not among the images")
-            category = get_field(record, "category_id", where)
+            category = int_field(record, "category_id", where)
             if category not in indices:
                 raise ValueError(f"{where}: category_id {category} is not among the categories")
-            identity = get_field(record, "id", where)
+            identity = id_field(record, "id", where)
             segment = get_field(record, "segmentation", where)
-            crowd = bool(record.get("iscrowd", 0))
+            crowd = flag_field(record, "iscrowd", where, default=False)
             found[image].append((identity, indices[category], crowd, segment))
         return dict(found)
 
@@ -227,5 +237,7 @@ def _pack(record: dict[str, Any]) -> dict[str, Any]:
     """Turn polygons and run lengths into arrays while the file is read."""
     segments = record.get("segmentation")
     if isinstance(segments, list) and all(isinstance(part, list) for part in segments):
-        record["segmentation"] = [np.array(part, dtype=np.float64) for part in segments]
+        # What is no polygon stays as it is, for an error that names its place.
+        with contextlib.suppress(TypeError, ValueError):
+            record["segmentation"] = [np.array(part, dtype=np.float64) for part in segments]
     return pack_counts(record)

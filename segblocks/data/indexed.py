@@ -123,7 +123,8 @@ def typed_field(record: Any, field: str, kind: type[T], where: str) -> T:
         ValueError: the field is missing or of another type.
     """
     value = get_field(record, field, where)
-    if not isinstance(value, kind):
+    # JSON's true is no number, though Python's is.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
             f"{where}: the field {field!r} must be of type {kind.__name__}, "
             f"got {type(value).__name__}"
@@ -138,6 +139,78 @@ def to_int(value: Any, where: str) -> int:
         ValueError: it is no whole number.
     """
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{where}: expected a whole number, got {value!r}") from None
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or (isinstance(value, float) and number != value):
+        raise ValueError(f"{where}: expected a whole number, got {value!r:.80}")
+    return number
+
+
+def int_field(record: Any, field: str, where: str) -> int:
+    """Return a field of a JSON record that holds a whole number, perhaps as text.
+
+    Raises:
+        ValueError: the field is missing or no whole number.
+    """
+    return to_int(get_field(record, field, where), f"{where}: the field {field!r}")
+
+
+def flag_field(record: Mapping[str, Any], field: str, where: str, *, default: bool) -> bool:
+    """Return a field of a JSON record that is 0 or 1, or what it is where it is missing.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    return bool(to_int(record.get(field, default), f"{where}: the field {field!r}"))
+
+
+def name_field(record: Any, field: str, where: str) -> str:
+    """Return a field of a JSON record that names something, by text or by number.
+
+    Raises:
+        ValueError: the field is missing or neither.
+    """
+    value = get_field(record, field, where)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError(
+            f"{where}: the field {field!r} must be a text or a whole number, got {value!r:.80}"
+        )
+    return str(value)
+
+
+def size_fields(record: Any, where: str) -> tuple[int, int]:
+    """Return the fields ``height`` and ``width`` of a JSON record.
+
+    Raises:
+        ValueError: one is missing or no positive whole number.
+    """
+    height, width = (typed_field(record, side, int, where) for side in ("height", "width"))
+    if min(height, width) < 1:
+        raise ValueError(
+            f"{where}: the fields 'height' and 'width' must be positive, got {height} and {width}"
+        )
+    return height, width
+
+
+def list_field(
+    record: Any, field: str, kind: type[T], where: str, *, optional: bool = False
+) -> list[T]:
+    """Return a field of a JSON record that must be a list of things of one type.
+
+    Args:
+        record: what should be an object.
+        field: the key.
+        kind: of each entry.
+        where: file and place of the record, for the message.
+        optional: take a missing field, or null, for an empty list.
+
+    Raises:
+        ValueError: the field is missing, no list, or holds something else.
+    """
+    if optional and isinstance(record, Mapping) and record.get(field) is None:
+        return []
+    values = typed_field(record, field, list, where)
+    for i, value in enumerate(values):
+        typed_field({f"{field}[{i}]": value}, f"{field}[{i}]", kind, where)
+    return values

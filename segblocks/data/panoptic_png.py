@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.files import get_field, read_ids, write_picture
-from segblocks.data.indexed import at_frame
+from segblocks.data.files import read_ids, write_picture
+from segblocks.data.indexed import at_frame, flag_field, int_field, typed_field
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.label_files import id_to_rgb, rgb_to_id
 from segblocks.text.vocabulary import Vocabulary, get_vocabulary, list_vocabularies
@@ -70,7 +70,9 @@ def category_indices(vocabulary: Vocabulary) -> dict[int, int]:
     return {vocabulary.category_id(i): i for i in range(len(vocabulary))}
 
 
-def read_categories(content: Any, official: str, where: str) -> Vocabulary:
+def read_categories(
+    content: Any, official: str | None, where: str, *, name: str | None = None
+) -> Vocabulary:
     """Return the vocabulary that the ``categories`` of a JSON file describe.
 
     Args:
@@ -78,31 +80,42 @@ def read_categories(content: Any, official: str, where: str) -> Vocabulary:
             ``isthing``.
         official: the vocabulary that they are, as a rule; it is returned where they say the same.
         where: the file, for messages.
+        name: of the vocabulary; None makes one of the file's.
 
     Raises:
         ValueError: a missing field, or a repeated name or id.
     """
-    categories = get_field(content, "categories", where)
+    categories = typed_field(content, "categories", list, where)
     ids, classes, things = [], [], set()
     for i, category in enumerate(categories):
         place = f"{where}: categories[{i}]"
-        ids.append(int(get_field(category, "id", place)))
-        classes.append(str(get_field(category, "name", place)))
-        if category.get("isthing", 1):
+        ids.append(int_field(category, "id", place))
+        classes.append(typed_field(category, "name", str, place))
+        if flag_field(category, "isthing", place, default=True):
             things.add(i)
     if len(set(ids)) != len(ids):
         raise ValueError(f"{where}: categories: an id occurs twice")
     try:
-        vocabulary = Vocabulary(f"categories of {Path(where).name}", tuple(classes), things, ids)
+        name = name or f"categories of {Path(where).name}"
+        vocabulary = Vocabulary(name, tuple(classes), things, ids)
     except ValueError as error:
         raise ValueError(f"{where}: categories: {error}") from error
-    if official in list_vocabularies() and _same(vocabulary, known := get_vocabulary(official)):
+    if (
+        official in list_vocabularies()
+        and official
+        and _same(vocabulary, known := get_vocabulary(official))
+    ):
         return known
     return vocabulary
 
 
 def choose_vocabulary(
-    vocabulary: str | Vocabulary | None, content: Any, official: str, where: str
+    vocabulary: str | Vocabulary | None,
+    content: Any,
+    official: str | None,
+    where: str,
+    *,
+    name: str | None = None,
 ) -> Vocabulary:
     """Return the vocabulary of a JSON file.
 
@@ -113,20 +126,27 @@ def choose_vocabulary(
         official: the vocabulary that the categories are, as a rule; it is returned where the file
             says the same.
         where: the file, for messages.
+        name: of the vocabulary that is made of the file's categories; None makes one.
 
     Raises:
-        ValueError: broken categories, or the file calls no class what the vocabulary calls it.
+        ValueError: broken categories, or less than half of them are what the vocabulary calls them.
     """
     if vocabulary is None:
-        return read_categories(content, official, where)
+        return read_categories(content, official, where, name=name)
     known = find_vocabulary(vocabulary)
-    ours = {known.category_id(i): _plain(name) for i, name in enumerate(known.classes)}
-    names = {int(c.get("id", -1)): str(c.get("name")) for c in content.get("categories", ())}
-    # Spellings differ between releases; a file of other classes altogether does not fit at all.
-    if names and not any(_plain(name) == ours.get(i) for i, name in names.items()):
+    ours = {known.category_id(i): text for i, text in enumerate(known.classes)}
+    names: dict[int, str] = {}
+    for i, category in enumerate(typed_field(content, "categories", list, where)):
+        place = f"{where}: categories[{i}]"
+        number = int_field(category, "id", place)
+        names[number] = typed_field(category, "name", str, place)
+    # Spellings differ between releases, but most names must agree.
+    agreed = sum(_plain(text) == _plain(ours.get(i, "")) for i, text in names.items())
+    if 2 * agreed < len(names):
         raise ValueError(
-            f"{where}: no category is what {known.name} calls it; give another vocabulary=, or "
-            "None to take the classes of the file"
+            f"{where}: {agreed} of {len(names)} categories are what {known.name} calls them: the "
+            f"file has {list(names.values())[:5]}, {known.name} has {list(ours.values())[:5]}; "
+            "give another vocabulary=, or None to take the classes of the file"
         )
     return known
 
@@ -144,7 +164,7 @@ def write_categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
     ]
 
 
-def parse_segments(records: Any, indices: Mapping[int, int], where: str) -> Segments:
+def parse_segments(records: Iterable[Any], indices: Mapping[int, int], where: str) -> Segments:
     """Return what ``segments_info`` of a JSON file says.
 
     Args:
@@ -158,13 +178,14 @@ def parse_segments(records: Any, indices: Mapping[int, int], where: str) -> Segm
     rows = []
     for i, record in enumerate(records):
         place = f"{where}: segments_info[{i}]"
-        category = int(get_field(record, "category_id", place))
+        category = int_field(record, "category_id", place)
         if category not in indices:
             raise ValueError(f"{place}: category_id {category} is not among the categories")
-        identity = int(get_field(record, "id", place))
+        identity = int_field(record, "id", place)
         if not 0 < identity <= _MAX_ID:
             raise ValueError(f"{place}: id must lie in 1..{_MAX_ID}, got {identity}")
-        rows.append((identity, indices[category], bool(record.get("iscrowd", 0))))
+        crowd = flag_field(record, "iscrowd", place, default=False)
+        rows.append((identity, indices[category], crowd))
     rows.sort()
     table = np.array(rows, dtype=np.int32).reshape(-1, 3)
     if (np.diff(table[:, 0]) == 0).any():

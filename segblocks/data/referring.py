@@ -10,6 +10,7 @@ from typing import Any
 from segblocks.data.files import FrameFiles, first_existing, picture_size, read_json, write_json
 from segblocks.data.indexed import (
     IndexedVideos,
+    list_field,
     split_folder,
     split_names,
     split_places,
@@ -114,7 +115,7 @@ class ReferringDataset(IndexedVideos):
         """Return the frames that the sentences are about, and the PNGs of those that have one."""
         present = tuple(list_images(self.folder / "JPEGImages" / video))
         files = {path.stem: path for path in present}
-        names = typed_field(self._videos[video], "frames", list, where)
+        names = list_field(self._videos[video], "frames", str, where)
         if missing := [name for name in names if name not in files]:
             raise FileNotFoundError(
                 f"{where}: the frames {missing[:3]} are missing in {present[0].parent}"

@@ -73,7 +73,11 @@ def pack_counts(record: dict[str, Any]) -> dict[str, Any]:
 def _fill_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> Mask:
     """Fill polygons as COCO's own tools do, whose rule at the borders is nobody else's."""
     mask_tools = require("pycocotools.mask", "eval")
-    parts = [part for part in polygons if isinstance(part, list) and len(part) >= 6]
+    parts = [
+        part
+        for part in polygons
+        if isinstance(part, list) and len(part) >= 6 and {type(x) for x in part} <= {int, float}
+    ]
     if len(parts) != len(polygons):
         raise ValueError(f"{where}: a polygon needs a list of at least three points x, y")
     if not parts:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from segblocks.data.files import (
     FrameFiles,
-    get_field,
     read_json,
     write_json,
     write_picture,
 )
-from segblocks.data.indexed import IndexedVideos, typed_field
+from segblocks.data.indexed import (
+    IndexedVideos,
+    list_field,
+    name_field,
+    size_fields,
+    typed_field,
+)
 from segblocks.data.panoptic_png import (
     PanopticPng,
     PanopticTruth,
@@ -86,11 +91,16 @@ class PanopticStills(IndexedVideos):
         self._records = read_images(content, str(annotations))
         self._segments: dict[Any, tuple[str, Segments]] = {}
         indices = category_indices(self._classes)
-        for i, record in enumerate(content.get("annotations", ())):
+        records = list_field(content, "annotations", dict, str(annotations), optional=True)
+        known = {record.id for record in self._records}
+        for i, record in enumerate(records):
             where = f"{annotations}: annotations[{i}]"
             infos = typed_field(record, "segments_info", list, where)
-            self._segments[get_field(record, "image_id", where)] = (
-                str(get_field(record, "file_name", where)),
+            image = id_field(record, "image_id", where)
+            if image not in known:
+                raise ValueError(f"{where}: image_id {image!r} is not among the images")
+            self._segments[image] = (
+                typed_field(record, "file_name", str, where),
                 parse_segments(infos, indices, where),
             )
         super().__init__(name, "vps", (record.name for record in self._records), self._classes)
@@ -179,17 +189,31 @@ def read_images(content: Any, where: str) -> list[ImageRecord]:
     """Return the ``images`` of a JSON file.
 
     Raises:
-        ValueError: a missing field, or two pictures of one name.
+        ValueError: a missing field, or two pictures of one name or id.
     """
     records = []
     for i, image in enumerate(typed_field(content, "images", list, where)):
         place = f"{where}: images[{i}]"
-        size = (int(get_field(image, "height", place)), int(get_field(image, "width", place)))
-        identity = get_field(image, "id", place)
-        records.append(ImageRecord(identity, str(get_field(image, "file_name", place)), size))
+        identity = id_field(image, "id", place)
+        file_name = typed_field(image, "file_name", str, place)
+        if not PurePosixPath(file_name).name:
+            raise ValueError(f"{place}: the field 'file_name' must name a file, got {file_name!r}")
+        records.append(ImageRecord(identity, file_name, size_fields(image, place)))
     if len({record.name for record in records}) != len(records):
         raise ValueError(f"{where}: images: a file_name occurs twice")
+    if len({record.id for record in records}) != len(records):
+        raise ValueError(f"{where}: images: an id occurs twice")
     return records
+
+
+def id_field(record: Any, field: str, where: str) -> int | str:
+    """Return a field of a JSON record by which pictures are known, a number or a text.
+
+    Raises:
+        ValueError: the field is missing or neither.
+    """
+    name_field(record, field, where)
+    return record[field]
 
 
 def write_image(still: Still, number: int, images: Path, suffix: str) -> dict[str, Any]:

@@ -9,11 +9,17 @@ from typing import Any
 
 from segblocks.data.files import (
     FrameFiles,
-    get_field,
     read_json,
     write_json,
 )
-from segblocks.data.indexed import IndexedVideos, val_split
+from segblocks.data.indexed import (
+    IndexedVideos,
+    list_field,
+    name_field,
+    size_fields,
+    typed_field,
+    val_split,
+)
 from segblocks.data.label_sequence import write_frames
 from segblocks.data.panoptic_png import (
     PanopticPng,
@@ -70,15 +76,22 @@ class VIPSegDataset(IndexedVideos):
         content = read_json(path)
         self._classes = choose_vocabulary(vocabulary, content, "vipseg", str(path))
         indices = category_indices(self._classes)
-        self._videos = [self._parse_video(v) for v in get_field(content, "videos", self._where)]
+        videos = typed_field(content, "videos", list, self._where)
+        self._videos = [self._parse_video(i, video) for i, video in enumerate(videos)]
         self._segments: dict[str, dict[str, tuple[str, Segments]]] = {}
-        for video in content.get("annotations", ()):
-            key = str(get_field(video, "video_id", f"{path}: annotations"))
+        known = {video[0]: set(video[2]) for video in self._videos}
+        for i, video in enumerate(
+            list_field(content, "annotations", dict, self._where, optional=True)
+        ):
+            key = name_field(video, "video_id", f"{path}: annotations[{i}]")
             where = f"{path}: annotations of {key}"
-            self._segments[key] = dict(
+            frames = dict(
                 _parse_frame(record, indices, where)
-                for record in get_field(video, "annotations", where)
+                for record in typed_field(video, "annotations", list, where)
             )
+            if stray := sorted(set(frames) - known.get(key, set())):
+                raise ValueError(f"{where}: file_name {stray[0]!r} is no frame of the video")
+            self._segments[key] = frames
         super().__init__(name, "vps", (video[0] for video in self._videos), self._classes)
 
     def _read(self, index: int) -> VideoSample:
@@ -106,17 +119,14 @@ class VIPSegDataset(IndexedVideos):
             fps=_FPS,
         )
 
-    def _parse_video(self, video: Any) -> tuple[str, tuple[int, int], tuple[str, ...]]:
-        name = str(get_field(video, "video_id", f"{self._where}: videos"))
+    def _parse_video(self, index: int, video: Any) -> tuple[str, tuple[int, int], tuple[str, ...]]:
+        name = name_field(video, "video_id", f"{self._where}: videos[{index}]")
         where = f"{self._where}: videos: {name}"
-        images = get_field(video, "images", where)
+        images = typed_field(video, "images", list, where)
         if not images:
             raise ValueError(f"{where}: images must list at least one frame, got none")
-        size = (
-            int(get_field(images[0], "height", where)),
-            int(get_field(images[0], "width", where)),
-        )
-        return name, size, tuple(Path(get_field(i, "file_name", where)).stem for i in images)
+        size = size_fields(images[0], where)
+        return name, size, tuple(Path(typed_field(i, "file_name", str, where)).stem for i in images)
 
 
 def write_vipseg(
@@ -178,8 +188,8 @@ def _write_video(
 def _parse_frame(
     record: Any, indices: dict[int, int], where: str
 ) -> tuple[str, tuple[str, Segments]]:
-    file_name = str(get_field(record, "file_name", where))
-    records = get_field(record, "segments_info", f"{where}: {file_name}")
+    file_name = typed_field(record, "file_name", str, where)
+    records = typed_field(record, "segments_info", list, f"{where}: {file_name}")
     return Path(file_name).stem, (
         file_name,
         parse_segments(records, indices, f"{where}: {file_name}"),

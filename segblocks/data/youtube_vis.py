@@ -11,16 +11,19 @@ from typing import Any
 from segblocks.data.files import FrameFiles, first_existing, read_json, write_json
 from segblocks.data.indexed import (
     IndexedVideos,
+    flag_field,
+    list_field,
+    size_fields,
     split_names,
     split_places,
-    to_int,
     typed_field,
 )
 from segblocks.data.label_sequence import write_frames
+from segblocks.data.panoptic_png import choose_vocabulary
 from segblocks.data.rle_sequence import RLEMasks, pack_counts
 from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.ops.rle import encode, to_coco
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,12 @@ class YouTubeVISDataset(IndexedVideos):
             else Path(frames_folder)
         )
         content = read_json(self.annotation_file, object_hook=pack_counts)
-        classes = _find_vocabulary(content, vocabulary, name, self.annotation_file)
-        videos = _index_videos(content, str(self.annotation_file))
-        tracks = content.get("annotations") or []
+        where = str(self.annotation_file)
+        classes = choose_vocabulary(vocabulary, content, None, where, name=name)
+        videos = _index_videos(content, where)
+        tracks = list_field(content, "annotations", dict, where, optional=True)
         self.has_annotations = bool(tracks)
-        _index_tracks(tracks, videos, classes, str(self.annotation_file))
+        _index_tracks(tracks, videos, classes, where)
         self._videos = list(videos.values())
         super().__init__(name, "vis", (video.name for video in self._videos), classes)
 
@@ -154,42 +158,15 @@ class YouTubeVISDataset(IndexedVideos):
         )
 
 
-def _find_vocabulary(
-    content: Any, vocabulary: str | Vocabulary | None, name: str, path: Path
-) -> Vocabulary:
-    records = typed_field(content, "categories", list, str(path))
-    names: dict[int, str] = {}
-    for i, record in enumerate(records):
-        where = f"{path}: categories[{i}]"
-        names[typed_field(record, "id", int, where)] = typed_field(record, "name", str, where)
-    if vocabulary is None:
-        return Vocabulary(name, tuple(names.values()), category_ids=tuple(names))
-    known = get_vocabulary(vocabulary) if isinstance(vocabulary, str) else vocabulary
-    ours = {known.category_id(i): text for i, text in enumerate(known.classes)}
-    # Spellings differ between releases, but most names must agree.
-    agreed = sum(_plain(names[i]) == _plain(ours.get(i, "")) for i in names)
-    if 2 * agreed < len(names):
-        raise ValueError(
-            f"{path}: {agreed} of {len(names)} categories are what {known.name} calls them: the "
-            f"file has {list(names.values())[:5]}, {known.name} has {list(ours.values())[:5]}; "
-            "give another vocabulary=, or None to take the classes of the file"
-        )
-    return known
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ")
-
-
 def _index_videos(content: Any, path: str) -> dict[int, _Video]:
     videos: dict[int, _Video] = {}
     taken: set[str] = set()
     for i, record in enumerate(typed_field(content, "videos", list, path)):
         where = f"{path}: videos[{i}]"
         number = typed_field(record, "id", int, where)
-        files = typed_field(record, "file_names", list, where)
-        size = (typed_field(record, "height", int, where), typed_field(record, "width", int, where))
-        if not files or not all(isinstance(file, str) for file in files):
+        files = list_field(record, "file_names", str, where)
+        size = size_fields(record, where)
+        if not files or not all(PurePosixPath(file).name for file in files):
             raise ValueError(f"{where}: the field 'file_names' must list at least one file")
         name = PurePosixPath(files[0]).parent.as_posix()
         if name == "." or name in taken:
@@ -226,8 +203,8 @@ def _index_tracks(
             )
         attributes: dict[str, object] = {"annotation_id": record.get("id")}
         if "occlusion" in record:
-            attributes["occlusion"] = tuple(record["occlusion"])
-        crowd = bool(to_int(record.get("iscrowd", 0), f"{where}: iscrowd"))
+            attributes["occlusion"] = tuple(typed_field(record, "occlusion", list, where))
+        crowd = flag_field(record, "iscrowd", where, default=False)
         info = ObjectInfo(len(video.objects) + 1, labels[category], crowd, attributes)
         video.objects.append(info)
         video.segments.append(segments)

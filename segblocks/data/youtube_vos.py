@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from segblocks.data.files import FrameFiles, first_existing, picture_size, read_json, write_json
-from segblocks.data.indexed import IndexedVideos, split_folder, split_names, to_int, typed_field
+from segblocks.data.indexed import (
+    IndexedVideos,
+    list_field,
+    split_folder,
+    split_names,
+    to_int,
+    typed_field,
+)
 from segblocks.data.label_sequence import (
     LabelFiles,
     judged_frames,
@@ -127,6 +134,10 @@ def read_objects(record: Any, where: str) -> dict[int, dict[str, Any]]:
     for key, value in typed_field(record, "objects", dict, where).items():
         if not isinstance(value, dict):
             raise ValueError(f"{where}: object {key!r} must be an object, got {value!r}")
+        place = f"{where}: object {key!r}"
+        list_field(value, "frames", str, place, optional=True)
+        if "category" in value:
+            typed_field(value, "category", str, place)
         objects[to_int(key, f"{where}: key of objects")] = value
     return objects
 
@@ -151,7 +162,7 @@ def find_hint_frames(
     shown: dict[int, tuple[int, ...]] = {}
     hints: dict[int, int] = {}
     for number, record in sorted(objects.items()):
-        listed = [numbers[name] for name in record.get("frames", ()) if name in numbers]
+        listed = [numbers[name] for name in record.get("frames") or () if name in numbers]
         for t in sorted(listed or labels.paths):
             if t not in labels.paths:
                 continue
@@ -166,7 +177,7 @@ def find_hint_frames(
 def _listed_frames(objects: Mapping[int, Mapping[str, Any]], frames: tuple[Path, ...]) -> set[int]:
     """The frames that ``meta.json`` lists for any object."""
     numbers = {path.stem: t for t, path in enumerate(frames)}
-    names = {name for record in objects.values() for name in record.get("frames", ())}
+    names = {name for record in objects.values() for name in record.get("frames") or ()}
     return {numbers[name] for name in names if name in numbers}
 
 

@@ -187,6 +187,34 @@ def test_broken_files(root: Path, file: str, change: Any, message: str) -> None:
     assert f"annotations/val/{file}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            first(lambda s: s["segmentations"][0].update({"8": s["segmentations"][0]["1"]})),
+            r"first_frame_annotations\.json: 00000\.png: has a point of track 8, which has no cat",
+        ),
+        (
+            first(lambda s: s["segmentations"][0]["2"].update(point=[1.0, 8])),
+            r"the point 1\.0, 8\.0 of track 2 lies outside of the frame of 8x6",
+        ),
+        (
+            first(lambda s: s["segmentations"][0]["2"].update(point=[-0.5, 1])),
+            r"the point -0\.5, 1\.0 of track 2 lies outside",
+        ),
+        (
+            first(lambda s: s.update(seq_name="bus-8")),
+            r"first_frame_annotations\.json: has points of sequences that all_classes\.json does "
+            "not list: LaSOT/bus-8",
+        ),
+    ],
+)
+def test_points_of_nothing(root: Path, change: Any, message: str) -> None:
+    edit(root, "first_frame_annotations.json", change)
+    with pytest.raises(ValueError, match=message):
+        BURSTDataset(root)
+
+
 def test_other_errors(root: Path) -> None:
     with pytest.raises(ValueError, match='frames must be "all" or "annotated", got \'some\''):
         BURSTDataset(root, frames="some")  # type: ignore[arg-type]

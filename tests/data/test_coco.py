@@ -121,7 +121,7 @@ def test_valid_is_val(root: Path) -> None:
 def test_errors(root: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"panoptic_train2017\.json, train/panoptic\.json"):
         COCOPanopticDataset(root, "train")
-    with pytest.raises(ValueError, match="no category is what vipseg calls it"):
+    with pytest.raises(ValueError, match="0 of 4 categories are what vipseg calls them"):
         COCOPanopticDataset(root, vocabulary="vipseg")
     few = STREET.subset(["road", "sky", "person"])
     with pytest.raises(ValueError, match=r"annotations\[0\]: .*category_id 5 is not among"):

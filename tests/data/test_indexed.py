@@ -8,6 +8,11 @@ import pytest
 
 from segblocks.data.indexed import (
     IndexedVideos,
+    flag_field,
+    int_field,
+    list_field,
+    name_field,
+    size_fields,
     split_folder,
     split_names,
     split_places,
@@ -55,6 +60,29 @@ def test_fields() -> None:
     with pytest.raises(ValueError, match="f: expected an object, got list"):
         typed_field([1], "b", int, "f")
     assert to_int("12", "f") == 12
-    for value in (None, "x", [1]):
+    for value in (None, "x", [1], 2.5, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="f: expected a whole number"):
             to_int(value, "f")
+
+
+def test_fields_of_a_kind() -> None:
+    with pytest.raises(ValueError, match="'a' must be of type int, got bool"):
+        typed_field({"a": True}, "a", int, "f")
+    assert int_field({"a": "3"}, "a", "f") == 3
+    with pytest.raises(ValueError, match="f: the field 'a': expected a whole number, got 'b'"):
+        int_field({"a": "b"}, "a", "f")
+    assert flag_field({}, "a", "f", default=True)
+    assert not flag_field({"a": 0}, "a", "f", default=True)
+    assert (name_field({"a": 5}, "a", "f"), name_field({"a": "b"}, "a", "f")) == ("5", "b")
+    for value in (None, "", True, 1.5, []):
+        with pytest.raises(ValueError, match="f: the field 'a' must be a text or a whole number"):
+            name_field({"a": value}, "a", "f")
+    assert size_fields({"height": 2, "width": 3}, "f") == (2, 3)
+    with pytest.raises(ValueError, match="'height' and 'width' must be positive, got 0 and 3"):
+        size_fields({"height": 0, "width": 3}, "f")
+    assert list_field({"a": ["b"]}, "a", str, "f") == ["b"]
+    assert list_field({"a": None}, "a", str, "f", optional=True) == []
+    with pytest.raises(ValueError, match=r"f: the field 'a\[1\]' must be of type str, got int"):
+        list_field({"a": ["b", 1]}, "a", str, "f")
+    with pytest.raises(ValueError, match="f: the field 'a' is missing"):
+        list_field({}, "a", str, "f")

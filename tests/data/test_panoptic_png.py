@@ -153,7 +153,7 @@ def test_categories_of_the_file() -> None:
 
 def test_a_vocabulary_that_is_given() -> None:
     content = {"categories": write_categories(STREET)}
-    renamed = Vocabulary("mine", ("street", "car"), things={1}, category_ids=(2, 5))
+    renamed = Vocabulary("mine", ("Road", "car", "a"), things={1}, category_ids=(2, 5, 6))
     assert choose_vocabulary(renamed, content, "vipseg", "gt.json") is renamed
-    with pytest.raises(ValueError, match=r"gt\.json: no category is what vipseg calls it"):
+    with pytest.raises(ValueError, match=r"gt\.json: 0 of 4 categories are what vipseg calls th"):
         choose_vocabulary("vipseg", content, "vipseg", "gt.json")
