@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from segblocks.data.dataset import VideoDataset
-from segblocks.data.files import get_field, read_json
+from segblocks.data.files import FrameFiles, get_field, read_json
 from segblocks.data.indexed import to_int, typed_field
 from segblocks.data.panoptic_png import category_indices
 from segblocks.data.rle_sequence import pack_counts
@@ -153,10 +153,9 @@ class BURSTResults(_OneFile):
 
     @classmethod
     def write(cls, folder: Path, dataset: VideoDataset, videos: Videos) -> None:
-        records = (
-            _burst_record(number, sample, result) for number, (sample, result) in enumerate(videos)
-        )
-        stream_json(folder / "burst.json", '{"split": "", "sequences": [', records, "]}")
+        records = (_burst_record(i, *video) for i, video in enumerate(videos))
+        # Where the file names a split, the official tool wants that of the annotations.
+        stream_json(folder / "burst.json", '{"sequences": [', records, "]}")
 
 
 def video_number(sample: VideoSample) -> int:
@@ -184,11 +183,20 @@ def _mask(segment: Any, sample: VideoSample, where: str) -> RLE:
     return rle
 
 
-def _burst_record(number: int, sample: VideoSample, result: VideoSegmentation) -> dict[str, Any]:
+def _burst_record(place: int, sample: VideoSample, result: VideoSegmentation) -> dict[str, Any]:
     part, _, name = sample.name.rpartition("/")
+    # The official tool finds videos by these numbers, and frames by these names.
+    number = sample.attributes.get("sequence_id")
     files = [f"{frame}.jpg" for frame in frame_names(sample)]
+    if isinstance(sample.read_frame, FrameFiles):
+        files = [path.name for path in sample.read_frame.paths]
     record = burst_sequence(
-        result, name, fps=sample.fps, dataset=part, number=number, image_names=files
+        result,
+        name,
+        fps=sample.fps,
+        dataset=part,
+        number=number if isinstance(number, int) else place,
+        image_names=files,
     )
     frames = sample.annotated or tuple(range(sample.num_frames))
     classes = {
