@@ -24,9 +24,7 @@ from segblocks.data.vipseg import write_vipseg
 from segblocks.data.youtube_vis import write_youtube_vis
 from segblocks.inference import evaluation_source, read_result, save_result
 from segblocks.inference.evaluate import evaluate
-from segblocks.inference.evaluation_metrics import choose_metrics
-from segblocks.inference.sample_task import asks_nothing, open_sample, task_of
-from segblocks.metrics import GScore, JAndF
+from segblocks.metrics import GScore
 from tests.inference.evaluated import (
     made_dataset,
     perfect,
@@ -349,42 +347,6 @@ def test_memory_holds_one_video(tmp_path: Path) -> None:
     assert most[0] <= 1
 
 
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        (["J&F"], ["JAndF"]),
-        (["jandf"], ["JAndF"]),
-        ([JAndF], ["JAndF"]),
-        (None, ["JAndF"]),
-    ],
-)
-def test_metrics_by_name(words: Any, names: list[str], tmp_path: Path) -> None:
-    assert list(choose_metrics(squares_davis(tmp_path, 1), words)) == names
-
-
-def test_metrics_of_the_task_may_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = made_dataset("vipseg", tmp_path, 1)
-    assert list(choose_metrics(dataset)) == ["VPQ", "STQ"]
-    assert list(choose_metrics(dataset, ["pq", "VPQ"])) == ["PQ", "VPQ"]
-    # The dataset's windows, not the task's.
-    assert (
-        choose_metrics(dataset, ["vpq"])["VPQ"]().state_dict()["settings"]
-        == (choose_metrics(dataset)["VPQ"]().state_dict()["settings"])
-    )
-    vspw = made_dataset("vspw", tmp_path / "vspw", 1)
-    assert list(choose_metrics(vspw, ["mvc", "miou"])) == ["VideoConsistency", "MeanIoU"]
-    made: list[str] = []
-    burst = made_dataset("burst", tmp_path / "burst", 1)
-    monkeypatch.setattr("segblocks.metrics.hota.HOTA.__init__", lambda *_, **__: made.append("x"))
-    assert list(choose_metrics(burst, ["j&f"])) == ["JAndF"]
-    assert list(choose_metrics(burst)) == ["HOTA"]
-    assert not made
-    with pytest.raises(ValueError, match=r"no metric 'sqt'; did you mean 'STQ'"):
-        choose_metrics(dataset, ["sqt"])
-    with pytest.raises(ValueError, match="at least one"):
-        choose_metrics(dataset, [])
-
-
 def test_wrong_models_and_settings(tmp_path: Path) -> None:
     dataset = squares_davis(tmp_path / "data", 1)
     out = tmp_path / "out"
@@ -404,26 +366,3 @@ def test_wrong_models_and_settings(tmp_path: Path) -> None:
     ):
         evaluate(vss, OracleModel(), out=out)
     assert not out.exists()
-
-
-def test_task_of_late_objects() -> None:
-    sample = squares_sample(1)
-    vos, pet = task_of(sample, "vos"), task_of(sample, "pet")
-    for task in (vos, pet):
-        assert {t: hints.ids for t, hints in task.hints.items()} == {0: (1, 4), 4: (3,)}  # type: ignore[union-attr]
-    assert task_of(sample, "vps").resolve() is sample.vocabulary  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="gives no points"):
-        task_of(replace(sample, points={}), "pet")
-    with pytest.raises(ValueError, match="has no classes"):
-        task_of(replace(sample, vocabulary=None), "vis")
-    with pytest.raises(ValueError, match="no video is made for the task 'vsp'"):
-        task_of(sample, "vsp")
-    empty = replace(sample, hint_frames={}, points={})
-    for kind in ("vos", "pet", "refvos"):
-        assert asks_nothing(empty, kind)
-        assert task_of(empty, kind) is None
-    assert not asks_nothing(empty, "vis")
-    reader = open_sample(sample)
-    frames = list(reader)
-    assert len(frames) == sample.num_frames
-    np.testing.assert_array_equal(next(iter(reader.reopen())), frames[0])
