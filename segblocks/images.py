@@ -52,9 +52,12 @@ def list_images(folder: Path) -> list[Path]:
         At least one path.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: the folder holds no picture, or two pictures differ by their suffix alone, which
             is what frames lying beside their masks look like.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
     files = [
         path
         for path in folder.iterdir()
@@ -90,13 +93,15 @@ def list_suffixes() -> str:
     return ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read a picture as RGB, turned upright by its EXIF orientation.
+def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
+    """Read a picture as RGB.
 
     Grayscale and palette pictures are expanded; an alpha channel is dropped.
 
     Args:
         path: image file.
+        upright: turn it by its EXIF orientation; otherwise the pixels are as they are stored, which
+            is what the masks of datasets are drawn on.
 
     Returns:
         uint8 array (H, W, 3).
@@ -108,7 +113,7 @@ def read_image(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return image_to_rgb(image, str(path))
+            return image_to_rgb(image, str(path), upright=upright)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image file") from None
     except Image.DecompressionBombError as error:
@@ -127,12 +132,12 @@ def too_large(path: Path, error: Exception) -> ValueError:
     )
 
 
-def image_to_rgb(image: Image.Image, where: str) -> np.ndarray:
-    """Pixels of an opened picture as RGB, upright; ``where`` is named in errors."""
+def image_to_rgb(image: Image.Image, where: str, *, upright: bool = True) -> np.ndarray:
+    """Pixels of an opened picture as RGB, upright or as stored; ``where`` is named in errors."""
     if image.mode.startswith(_DEEP_MODES):
         raise ValueError(f"{where}: expected 8 bits a channel, got an image of mode {image.mode!r}")
-    upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGB"))
+    turned = ImageOps.exif_transpose(image) if upright else image
+    return np.array(turned.convert("RGB"))
 
 
 def read_images(paths: list[Path]) -> Iterator[np.ndarray]:

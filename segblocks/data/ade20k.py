@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
+from segblocks.data.files import (
+    FrameFiles,
+    check_folder_name,
+    picture_size,
+    read_ids,
+    write_picture,
+)
 from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
+from segblocks.images import list_images
 from segblocks.text.vocabulary import Vocabulary
 
 _FOLDERS = {"train": "training", "val": "validation"}
@@ -57,7 +64,7 @@ class ADE20KDataset(IndexedVideos):
     ) -> None:
         part = _FOLDERS.get(val_split(split), split)
         self._classes = find_vocabulary(vocabulary)
-        self._pictures = list_folder(Path(root) / "images" / part)
+        self._pictures = list_images(Path(root) / "images" / part)
         self._folders = [Path(root) / f"annotations{kind}" / part for kind in ("", "_instance")]
         for folder in self._folders:
             if not folder.is_dir():
@@ -164,10 +171,12 @@ def write_ade20k(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: a missing vocabulary or semantic map, or an id out of range.
+        ValueError: a missing vocabulary or semantic map, an id out of range, or a name with a
+            slash.
     """
     root, part = Path(root), _FOLDERS.get(val_split(split), split)
     for still in list_stills(samples, "write_ade20k"):
+        check_folder_name(still.name, "write_ade20k")
         write_picture(root / "images" / part / f"{still.name}{suffix}", still.frame)
         categories, instances = _paint(still)
         write_picture(root / "annotations" / part / f"{still.name}.png", categories)

@@ -10,12 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.files import FrameFiles, list_folder, picture_size, read_ids, write_picture
+from segblocks.data.files import (
+    FrameFiles,
+    check_folder_name,
+    list_folder,
+    picture_size,
+    read_ids,
+    write_picture,
+)
 from segblocks.data.indexed import IndexedVideos, val_split
 from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
+from segblocks.images import list_images
 from segblocks.text.vocabulary import Vocabulary
 
 _UNLABELED = 0
@@ -57,7 +65,7 @@ class CityscapesDataset(IndexedVideos):
         self._classes = find_vocabulary(vocabulary)
         self._split = split = val_split(split)
         cities = list_folder(self.root / "leftImg8bit" / split)
-        self._pictures = [p for city in cities if city.is_dir() for p in list_folder(city)]
+        self._pictures = [p for city in cities if city.is_dir() for p in list_images(city)]
         names = (picture.stem.removesuffix("_leftImg8bit") for picture in self._pictures)
         super().__init__(name, "vps", names, self._classes)
 
@@ -127,10 +135,12 @@ def write_cityscapes(
         split: name of the part.
 
     Raises:
-        ValueError: a missing vocabulary or semantic map, or a category id out of range.
+        ValueError: a missing vocabulary or semantic map, a category id out of range, or a name
+            with a slash.
     """
     root, split = Path(root), val_split(split)
     for still in list_stills(samples, "write_cityscapes"):
+        check_folder_name(still.name, "write_cityscapes")
         city = "made"
         write_picture(
             root / "leftImg8bit" / split / city / f"{still.name}_leftImg8bit.png", still.frame

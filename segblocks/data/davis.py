@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segblocks.data.files import (
     FrameFiles,
+    check_folder_name,
     first_existing,
     picture_size,
     read_names,
@@ -175,11 +176,12 @@ def write_davis(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: ignored pixels in 2016 or in PNGs of 16 bits.
+        ValueError: ignored pixels in 2016 or in PNGs of 16 bits, or a name with a slash.
     """
     root = Path(root)
     names = []
     for sample in samples:
+        check_folder_name(sample.name, "write_davis")
         frame_names = write_frames(root / "JPEGImages" / resolution / sample.name, sample, suffix)
         folder = root / "Annotations" / resolution / sample.name
         write_labels(folder, sample, frame_names, void=VOID if year == 2017 else None)

@@ -102,7 +102,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Read frames from picture files.
+    """Read frames from picture files, as they are stored: EXIF turns no frame away from its masks.
 
     Args:
         paths: of all frames, in order.
@@ -114,7 +114,7 @@ class FrameFiles:
 
     def __call__(self, t: int) -> NDArray[np.uint8]:
         """Return frame ``t``, (H, W, 3) uint8 RGB."""
-        frame = read_image(self.paths[t])
+        frame = read_image(self.paths[t], upright=False)
         if frame.shape[:2] != self.size:
             raise ValueError(
                 f"{self.paths[t]}: expected {self.size[0]}x{self.size[1]} pixels (height x width), "
@@ -157,6 +157,24 @@ def read_names(path: Path) -> list[str]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such list of videos") from None
     return [name for line in lines if (name := line.strip())]
+
+
+def check_folder_name(name: str, writer: str) -> str:
+    """Return the name of a video or picture that a layout uses for a folder or file.
+
+    Args:
+        name: what the video or picture is called.
+        writer: who asks, for messages.
+
+    Raises:
+        ValueError: the name is empty or hidden, or holds a slash, so that it would not be found.
+    """
+    if not name or name.startswith(".") or set(name) & set("/\\"):
+        raise ValueError(
+            f"{writer}: a name becomes a folder or file of this layout, so that it must not be "
+            f"empty, begin with a dot or hold a slash, got {name!r}; rename the sample"
+        )
+    return name
 
 
 def write_json(path: Path, content: Any) -> None:

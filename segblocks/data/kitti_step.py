@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segblocks.data.files import (
     FrameFiles,
+    check_folder_name,
     first_existing,
     list_folder,
     picture_size,
@@ -24,6 +25,7 @@ from segblocks.data.label_sequence import complete_frames, match_labels, write_f
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.data.semantic_png import VOID, categories_from_labels, labels_from_categories
+from segblocks.images import list_images
 from segblocks.text.vocabulary import Vocabulary
 
 _SHIFT = 16
@@ -78,9 +80,7 @@ class KITTISTEPDataset(IndexedVideos):
 
     def _read(self, index: int) -> VideoSample:
         name = self.names[index]
-        pictures = tuple(list_folder(self._images / name))
-        if not pictures:
-            raise ValueError(f"{self._images / name}: no pictures in this folder")
+        pictures = tuple(list_images(self._images / name))
         size = picture_size(pictures[0])
         maps = match_labels(pictures, self._maps / name)
         if name not in self._objects:
@@ -143,10 +143,12 @@ def write_kitti_step(
 
     Raises:
         ValueError: no vocabulary, objects that overlap or are of no thing class, or ids that the
-            reader would not give again: beyond 65535, or shifted though the number is of one class.
+            reader would not give again: beyond 65535, or shifted though the number is of one class;
+            or a name with a slash.
     """
     root, split = Path(root), val_split(split)
     for sample in samples:
+        check_folder_name(sample.name, "write_kitti_step")
         keys = _find_keys(sample)
         frames = write_frames(root / "images" / split / sample.name, sample, ".png")
         folder = root / "panoptic_maps" / split / sample.name

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segblocks.data.davis import scanned_sample
-from segblocks.data.files import list_folder, picture_size
+from segblocks.data.files import check_folder_name, list_folder, picture_size
 from segblocks.data.indexed import IndexedVideos, split_folder, split_names
 from segblocks.data.label_sequence import LabelFiles, match_labels, write_frames, write_labels
 from segblocks.data.sample import VideoSample
@@ -76,9 +76,10 @@ def write_mose(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: ignored pixels, which MOSE has none of.
+        ValueError: ignored pixels, which MOSE has none of, or a name with a slash.
     """
     folder = Path(root) / split_names(split)[0]
     for sample in samples:
+        check_folder_name(sample.name, "write_mose")
         frame_names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
         write_labels(folder / "Annotations" / sample.name, sample, frame_names, void=None)

@@ -187,7 +187,7 @@ def write_referring(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: ignored pixels, which the layout cannot hold.
+        ValueError: ignored pixels, which the layout cannot hold, or a name with a slash.
     """
     videos: dict[str, dict[str, Any]] = {}
 

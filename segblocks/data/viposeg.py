@@ -9,7 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segblocks.data.files import FrameFiles, picture_size, read_json, write_json
+from segblocks.data.files import (
+    FrameFiles,
+    check_folder_name,
+    picture_size,
+    read_json,
+    write_json,
+)
 from segblocks.data.indexed import IndexedVideos, split_folder, split_names, to_int
 from segblocks.data.label_sequence import (
     LabelFiles,
@@ -166,13 +172,15 @@ def write_viposeg(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: an object without a class, or ignored pixels, which the layout cannot hold.
+        ValueError: an object without a class, ignored pixels, which the layout cannot hold, or a
+            name with a slash.
     """
     folder = Path(root) / split_names(split)[0]
     classes, videos = {}, {}
     for sample in samples:
         if unnamed := [info.id for info in sample.objects if info.label is None]:
             raise ValueError(f"write_viposeg: {sample.name}: the objects {unnamed} have no class")
+        check_folder_name(sample.name, "write_viposeg")
         names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
         full = "Annotations" if split == "train" else "Annotations_gt"
         write_labels(folder / full / sample.name, sample, names, void=None)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segblocks.data.files import (
     FrameFiles,
-    list_folder,
+    check_folder_name,
     picture_size,
     read_names,
     write_names,
@@ -22,6 +22,7 @@ from segblocks.data.label_sequence import complete_frames, match_labels, write_f
 from segblocks.data.panoptic_png import find_vocabulary
 from segblocks.data.sample import VideoSample
 from segblocks.data.semantic_png import SemanticTruth, categories_from_labels
+from segblocks.images import list_images
 from segblocks.text.vocabulary import Vocabulary
 
 _FPS = 15.0
@@ -66,9 +67,7 @@ class VSPWDataset(IndexedVideos):
     def _read(self, index: int) -> VideoSample:
         name = self.names[index]
         folder = self.root / "data" / name
-        pictures = tuple(list_folder(folder / "origin"))
-        if not pictures:
-            raise ValueError(f"{folder / 'origin'}: no pictures in this folder")
+        pictures = tuple(list_images(folder / "origin"))
         size = picture_size(pictures[0])
         annotated = match_labels(pictures, folder / "mask")
         return VideoSample(
@@ -102,12 +101,13 @@ def write_vspw(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: a missing vocabulary or semantic map, or a category id out of range.
+        ValueError: a missing vocabulary or semantic map, a category id out of range, or a name
+            with a slash.
     """
     root, split = Path(root), val_split(split)
     names = []
     for sample in samples:
-        names.append(sample.name)
+        names.append(check_folder_name(sample.name, "write_vspw"))
         folder = root / "data" / sample.name
         frames = write_frames(folder / "origin", sample, suffix)
         for t in sample.annotated:

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segblocks.data.files import FrameFiles, first_existing, picture_size, read_json, write_json
+from segblocks.data.files import (
+    FrameFiles,
+    check_folder_name,
+    first_existing,
+    picture_size,
+    read_json,
+    write_json,
+)
 from segblocks.data.indexed import (
     IndexedVideos,
     list_field,
@@ -200,11 +207,12 @@ def write_youtube_vos(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: ignored pixels, which YouTube-VOS has none of.
+        ValueError: ignored pixels, which YouTube-VOS has none of, or a name with a slash.
     """
     folder = Path(root) / split_names(split)[0]
     videos = {}
     for sample in samples:
+        check_folder_name(sample.name, "write_youtube_vos")
         names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
         write_labels(folder / "Annotations" / sample.name, sample, names, void=None)
         videos[sample.name] = {"objects": object_records(sample, names)}
