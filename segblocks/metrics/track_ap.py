@@ -97,9 +97,11 @@ class TrackAP(VideoMetric):
         true_labels = np.array([obj.label for obj in objects], dtype=np.int64)
         record = {}
         for label in np.union1d(labels, true_labels).tolist():
-            own, of_label = rows[labels == label], true_labels == label
+            # No more candidates of a class are ever looked at; they are sorted, the best first.
+            best = np.flatnonzero(labels == label)[: _MAX_DETECTIONS[-1]]
+            own, of_label = rows[best], true_labels == label
             record[str(label)] = {
-                "scores": scores[labels == label].tolist(),
+                "scores": scores[best].tolist(),
                 "areas": areas_found[own].tolist(),
                 "true_areas": true_areas[of_label].tolist(),
                 "crowd": crowd[of_label].tolist(),
@@ -168,7 +170,8 @@ class _Regions:
         keys = [(c.track, c.label if exclusive and not c.is_final else None) for c in candidates]
         self._keys = list(dict.fromkeys(keys))
         self._tracks = prediction.tracks
-        self.rows = [self._keys.index(key) for key in keys]
+        row_of = {key: row for row, key in enumerate(self._keys)}
+        self.rows = [row_of[key] for key in keys]
 
     def __len__(self) -> int:
         return len(self._keys)

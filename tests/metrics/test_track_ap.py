@@ -232,6 +232,25 @@ def test_class_scores_give_what_would_be_submitted(top_k: int) -> None:
     assert len(again.state_dict()["videos"]["3"]["2"]["scores"]) == 3
 
 
+def test_no_more_candidates_of_a_class_are_kept_than_are_judged() -> None:
+    rng = np.random.default_rng(0)
+    shape = (2, 8, 10)
+    truth = blobs(rng, (1, 2, 3), shape)
+    found = blobs(rng, range(1, 131), shape)
+    found |= {130: truth[1], 1: truth[2]}
+    scores = {i: np.array([0, 0, 1, 0.2]) * (0.001 + 0.007 * i) for i in found}
+    video = annotated_video(truth, objects=[ObjectInfo(1, 2), ObjectInfo(2, 2), ObjectInfo(3, 3)])
+    kept, whole = TrackAP(), TrackAP()
+    kept.update(video, predicted_video(found, class_scores=scores))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segblocks.metrics.track_ap._MAX_DETECTIONS", (1, 10, 1000))
+        whole.update(video, predicted_video(found, class_scores=scores))
+    records = (m.state_dict()["videos"]["video"]["2"]["scores"] for m in (kept, whole))
+    assert [len(scores) for scores in records] == [100, sum(m.any() for m in found.values())]
+    assert repr(kept.compute()) == repr(whole.compute())
+    assert kept.compute()["AP"] > 0
+
+
 def test_frames_that_a_better_track_takes_whole_do_not_count_for_the_area() -> None:
     first = np.zeros((2, 4, 4), dtype=bool)
     first[0] = True
