@@ -14,6 +14,7 @@ from segblocks.matching.points import IMPORTANCE, NUM_POINTS, OVERSAMPLE, import
 Over = Literal["frame", "clip"]
 # Masks whose candidate points are drawn at once: there are three times as many as points.
 _DRAWN_AT_ONCE = 8
+_DRAWN_AT_ONCE_CUDA = 32
 
 
 class MaskLosses(NamedTuple):
@@ -86,10 +87,12 @@ def uncertain_points(
     embeddings = embeddings_of_frames("uncertain_points", embeddings, features)
     shape = (*embeddings.shape[:2], num_points, 2)
     points = torch.empty(shape, device=features.device)
-    for part in torch.arange(len(embeddings), device=features.device).split(_DRAWN_AT_ONCE):
-        points[part] = importance_points(
-            lambda at, few=embeddings[part]: -point_logits(few, features, at).abs(),
-            (len(part), shape[1]),
+    step = _DRAWN_AT_ONCE_CUDA if features.is_cuda else _DRAWN_AT_ONCE
+    for start in range(0, len(embeddings), step):
+        few = embeddings[start : start + step]
+        points[start : start + step] = importance_points(
+            lambda at, few=few: -point_logits(few, features, at).abs(),
+            (len(few), shape[1]),
             num_points,
             oversample=oversample,
             importance=importance,

@@ -110,7 +110,7 @@ class _PointSums(torch.autograd.Function):
         pixels = features.shape[-2] * features.shape[-1]
         with torch.autocast(features.device.type, enabled=False):
             for t, frame in enumerate(features):
-                for part in tiles(len(embeddings), pixels, points.shape[-2]):
+                for part in tiles(len(embeddings), pixels, points.shape[-2], frame.device):
                     at = points[part, t]
                     logits = tile_logits(embeddings[part, t], frame, at)
                     targets = sample_own(masks, t, at, index[part])

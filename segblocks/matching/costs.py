@@ -84,7 +84,7 @@ def mask_costs(
         for t, frame in enumerate(features):
             targets = sample_frame(masks[:, t], points[t]).to(total)
             of_targets += targets.sum(1)
-            for part in tiles(points.shape[1], len(frame), len(embeddings)):
+            for part in tiles(points.shape[1], len(frame), len(embeddings), frame.device):
                 at = points[t, part]
                 sampled = sample_frame(frame, at).to(dtype)
                 logits = (embeddings[:, t].to(dtype) @ sampled).to(total)

@@ -145,7 +145,7 @@ def gradients(
         for t, frame in enumerate(features):
             # Tiles are added up in float32 at least; where that is the type, in place.
             into = None if grad_features is None else grad_features[t].flatten(1).to(total)
-            for part in tiles(len(embeddings), pixels, num_points):
+            for part in tiles(len(embeddings), pixels, num_points, frame.device):
                 at = points_of(part, t)
                 grad_embeddings[part, t] = tile_gradient(
                     grad_of(part, t, at), embeddings[part, t], frame, at, into
@@ -162,11 +162,12 @@ def _frame_logits(
     result = torch.promote_types(torch.promote_types(embeddings.dtype, frame.dtype), torch.float32)
     logits = torch.empty(len(embeddings), num_points, dtype=result, device=frame.device)
     if points.dim() == 4:
-        for part in tiles(len(embeddings), frame.shape[-2] * frame.shape[-1], num_points):
+        pixels = frame.shape[-2] * frame.shape[-1]
+        for part in tiles(len(embeddings), pixels, num_points, frame.device):
             logits[part] = tile_logits(embeddings[part], frame, own_points(points, index, part, t))
         return logits
     dtype = torch.promote_types(embeddings.dtype, frame.dtype)
-    for part in tiles(num_points, len(frame), len(embeddings)):
+    for part in tiles(num_points, len(frame), len(embeddings), frame.device):
         sampled = sample_frame(frame, points[t, part]).to(dtype)
         logits[:, part] = embeddings.to(dtype) @ sampled
     return logits
