@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.boundary import boundary_f
@@ -43,7 +44,23 @@ class ObjectSimilarity(VideoMetric):
         return {"judged": self.judged}
 
     def _measure(self, truth: VideoSample, prediction: VideoSegmentation) -> Record:
-        targets = _targets(truth, prediction)
+        targets = self._targets(truth, prediction)
+        return {
+            target.name: {
+                "seen": target.seen,
+                "is_thing": target.is_thing,
+                "J": _statistics(j),
+                "F": _statistics(f),
+            }
+            for target, found in zip(targets, self._compare_all(truth, targets), strict=True)
+            if len(found)
+            for j, f in [found.T]
+        }
+
+    def _compare_all(
+        self, truth: VideoSample, targets: Sequence[_Target]
+    ) -> list[NDArray[np.float64]]:
+        """J and F of each target in each frame that counts for it, (frames, 2)."""
         frames = [set(self._frames(truth, target)) for target in targets]
         values: list[list[tuple[float, float]]] = [[] for _ in targets]
         for t in truth.annotated:
@@ -53,17 +70,10 @@ class ObjectSimilarity(VideoMetric):
             for target, judged, found in zip(targets, frames, values, strict=True):
                 if t in judged:
                     found.append(_compare(annotation, target, t, truth.size))
-        return {
-            target.name: {
-                "seen": target.seen,
-                "is_thing": target.is_thing,
-                "J": _statistics(j),
-                "F": _statistics(f),
-            }
-            for target, found in zip(targets, values, strict=True)
-            if found
-            for j, f in [np.array(found).T]
-        }
+        return [np.array(found, dtype=np.float64).reshape(-1, 2) for found in values]
+
+    def _targets(self, truth: VideoSample, prediction: VideoSegmentation) -> list[_Target]:
+        return _targets(truth, prediction)
 
     def _frames(self, truth: VideoSample, target: _Target) -> Sequence[int]:
         if self.judged == "all":
@@ -87,16 +97,55 @@ class JAndF(ObjectSimilarity):
     Objects and tracks go together by id; for RefVOS each expression is an object, and its track
     the one of its place in the task. Pixels that the annotation ignores count to no mask.
 
+    Papers judge Ref-DAVIS17 with DAVIS' tool for the unsupervised task, which differs: for each of
+    the four kinds of sentences on its own, it gives the masks of a video to the objects as J&F is
+    best, whatever sentence they are of, so that a mask of the wrong object costs nothing where the
+    sentences are merely swapped. ``kinds=4`` does that; without it a mask is judged for its own
+    sentence. The tool also takes one label map a kind, in which masks cannot overlap; here they
+    may. MOSE's validation set is judged on a server, whose code is not public; the numbers for MOSE
+    here are those of DAVIS.
+
     Args:
         judged: the frames that count for an object. DAVIS leaves out the first, which is given, and
             the last ("between"). YouTube-VOS' objects appear later and count "after" that; where
             nothing but words is given, "all" frames count. Objects with no such frame are left out.
+        kinds: of RefVOS, how many kinds of sentences the video has in turn; tracks are then
+            assigned to the objects within each kind. None leaves each to its own sentence.
 
     Returns of ``compute``: J&F, J_mean, J_recall, J_decay, F_mean, F_recall and F_decay.
+
+    Raises:
+        ValueError: another word for ``judged``, or no kinds.
     """
 
-    def __init__(self, judged: Judged = "between") -> None:
+    def __init__(self, judged: Judged = "between", *, kinds: int | None = None) -> None:
         super().__init__(judged)
+        if kinds is not None and kinds < 1:
+            raise ValueError(f"JAndF: kinds must be at least 1, got {kinds}")
+        self.kinds = kinds
+
+    def _settings(self) -> dict[str, Any]:
+        kinds = {} if self.kinds is None else {"kinds": self.kinds}
+        return super()._settings() | kinds
+
+    def _targets(self, truth: VideoSample, prediction: VideoSegmentation) -> list[_Target]:
+        targets = super()._targets(truth, prediction)
+        if self.kinds is None:
+            return targets
+        if not isinstance(prediction.task, RefVOS):
+            raise ValueError(
+                f"JAndF: kinds are those of sentences, which the prediction of {truth.name!r} for "
+                f"{prediction.task_name!r} has none of"
+            )
+        assigned: dict[str, _Target] = {}
+        for kind in range(self.kinds):
+            own = targets[kind :: self.kinds]
+            pairs = [wanted._replace(track=found.track) for wanted in own for found in own]
+            values = [v.mean() if len(v) else 0.0 for v in self._compare_all(truth, pairs)]
+            quality = np.array(values).reshape(len(own), len(own))
+            for row, column in zip(*linear_sum_assignment(quality, maximize=True), strict=True):
+                assigned[own[row].name] = pairs[row * len(own) + column]
+        return [assigned[target.name] for target in targets]
 
     def _score(self, records: Sequence[Record]) -> dict[str, float]:
         objects = [entry for record in records for entry in record.values()]

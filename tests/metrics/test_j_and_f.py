@@ -140,6 +140,40 @@ def test_expressions_are_objects() -> None:
         JAndF("all").update(video, predicted_video({1: found[1]}, task=RefVOS("one")))
 
 
+def test_sentences_of_a_kind_are_assigned() -> None:
+    """Two kinds of sentences in turn; the masks of one kind are swapped between the objects."""
+    rng = np.random.default_rng(6)
+    truth = blobs(rng, (1, 2), (6, 20, 24))
+    expressions = [Expression(str(i), f"e{i}", (1 + i // 2,)) for i in range(4)]
+    video = annotated_video(truth, expressions=expressions)
+    task = RefVOS([e.text for e in expressions])
+    noisy = {i: m ^ (rng.random(m.shape) < 0.02) for i, m in truth.items()}
+    swapped = {1: noisy[2], 2: truth[1], 3: noisy[1], 4: truth[2]}
+    straight = {1: noisy[1], 2: truth[1], 3: noisy[2], 4: truth[2]}
+    values = {}
+    for name, found in (("swapped", swapped), ("straight", straight)):
+        for kinds in (None, 2):
+            metric = JAndF("all", kinds=kinds)
+            metric.update(video, predicted_video(found, task=task))
+            values[name, kinds] = metric.state_dict()["videos"]["video"]
+    assert values["swapped", 2] == values["straight", 2] == values["straight", None]
+    assert values["swapped", None]["0"]["J"][0] < 0.5
+    # A mask of one kind does not help the other.
+    lost = {**straight, 1: np.zeros_like(truth[1]), 2: noisy[1]}
+    metric = JAndF("all", kinds=2)
+    metric.update(video, predicted_video(lost, task=task))
+    assert metric.state_dict()["videos"]["video"]["0"]["J"][0] < 0.5
+    assert metric.state_dict()["settings"] == {"judged": "all", "kinds": 2}
+
+
+def test_kinds_are_those_of_sentences() -> None:
+    mask = np.ones((4, 3, 3), dtype=bool)
+    with pytest.raises(ValueError, match=r"kinds are those of sentences, .* 'video' for 'vos'"):
+        JAndF("all", kinds=4).update(annotated_video({1: mask}), followed({1: mask}))
+    with pytest.raises(ValueError, match="kinds must be at least 1, got 0"):
+        JAndF(kinds=0)
+
+
 def test_crowds_are_no_objects() -> None:
     mask = np.ones((4, 3, 3), dtype=bool)
     video = annotated_video({1: mask, 2: mask})
