@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -42,24 +43,46 @@ class _Noun:
     def text(self, names: dict[str, str], plural: bool = False) -> str:
         noun = "thing" if self.shape is None else names.get(self.shape, self.shape)
         if plural:
-            noun += "es" if noun.endswith(("s", "x", "ch")) else "s"
+            noun = _plural(noun)
         return " ".join(word for word in (self.pattern, self.color, noun) if word)
 
 
 @dataclass(frozen=True)
 class _Candidate:
+    """A sentence; what follows a word for moving is kept apart until the word is chosen."""
+
     kind: str
     text: str
     targets: tuple[int, ...]
+    direction: str = ""
+
+    def say(self, going: str) -> str:
+        return f"{self.text} {going} {self.direction}" if self.direction else self.text
 
 
-def expression_kind(text: str) -> str:
+def _plural(noun: str) -> str:
+    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
+        return f"{noun[:-1]}ies"
+    return noun + ("es" if noun.endswith(("s", "x", "z", "ch", "sh")) else "s")
+
+
+def expression_kind(text: str, names: Iterable[str] = ()) -> str:
     """Tell what a sentence of the synthetic world needs: one of ``KINDS``.
+
+    Args:
+        text: the sentence.
+        names: what classes are called in this world, where that is not their own name; words in
+            them, such as a colour's, say nothing of the kind.
 
     Example:
         >>> expression_kind("the red star moving left"), expression_kind("the blue ring")
         ('motion', 'color')
+        >>> expression_kind("all moving vans", ["moving van"])
+        'shape'
     """
+    called = [form for name in names for form in (name, _plural(name))]
+    for form in sorted(called, key=len, reverse=True):
+        text = re.sub(rf"\b{re.escape(form)}\b", "thing", text)
     words = text.replace(",", "").split()
     if any(f" {place} " in f" {text} " for place in _PLACES.values()):
         return "relation"
@@ -107,7 +130,7 @@ def describe(
     return tuple(
         Expression(
             str(number),
-            c.text.replace("moving", str(rng.choice(_GOING))),
+            c.say(str(rng.choice(_GOING))),
             tuple(sorted(scene.things[k].id for k in c.targets)),
         )
         for number, c in enumerate(mixed[:most])
@@ -173,6 +196,10 @@ class _Writer:
             for noun in nouns
             if (seen[self._others(target, noun)].any(0) | ~seen[target]).all()
         ]
+        for direction in _PLACES:
+            predicate = partial(self.facts.moves, direction=direction)
+            if noun := self._any_noun(target, open_nouns, predicate):
+                yield _Candidate("motion", f"the {noun.text(self.names)}", (target,), direction)
         for words, predicate in self._motions():
             if noun := self._any_noun(target, open_nouns, predicate):
                 yield _Candidate("motion", f"the {noun.text(self.names)} {words}", (target,))
@@ -180,10 +207,6 @@ class _Writer:
     def _motions(self) -> list[tuple[str, Predicate]]:
         facts = self.facts
         return [
-            *[
-                (f"moving {direction}", partial(facts.moves, direction=direction))
-                for direction in _PLACES
-            ],
             ("staying in its place", facts.is_still),
             ("turning about itself", facts.spins),
             ("growing", partial(facts.grows, sign=1)),

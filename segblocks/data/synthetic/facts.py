@@ -32,7 +32,8 @@ class Facts:
     """Judge statements about the things of a scene.
 
     A motion is true only where it holds both over the ground and in the frame, and false only
-    where it holds in neither, so that camera motion makes it unclear rather than wrong.
+    where it holds in neither, so that camera motion makes it unclear rather than wrong. To stay is
+    the exception: it is true of what rests on the ground, however the camera goes on over it.
 
     Args:
         scene: the video.
@@ -57,7 +58,11 @@ class Facts:
         )
 
     def is_still(self, thing: int) -> Verdict:
-        """Does it stay where it is on the ground?"""
+        """Does it stay where it is on the ground?
+
+        True by the ground alone, while it is in view all the time; false only where it goes far in
+        the frame as well.
+        """
         if not self.in_view[thing].any():
             return Verdict.UNCLEAR
         over_ground, in_frame = (np.ptp(path, axis=0).max() for path in self._seen(thing))

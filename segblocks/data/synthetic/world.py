@@ -77,7 +77,8 @@ class SyntheticWorld:
     def __getitem__(self, index: int) -> VideoSample:
         index = as_integer(index)
         if index < 0 or (self.length is not None and index >= self.length):
-            raise IndexError(f"{self.name}: video {index} is not among the {self.length}")
+            last = "on" if self.length is None else f"to {self.length - 1}"
+            raise IndexError(f"{self.name}: videos are numbered from 0 {last}, got {index}")
         rng = np.random.default_rng([self.seed, index])
         renderer = Renderer(plan_scene(self.config, rng, self._name(index)))
         shown = _first_seen(renderer)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segblocks.data.synthetic import expression_kind
-from segblocks.data.synthetic.expressions import KINDS
+from segblocks.data.synthetic.expressions import KINDS, _Noun
 from segblocks.data.synthetic.palette import COLORS
 from segblocks.data.synthetic.scene import Scene, Thing
 from segblocks.data.synthetic.shapes import SHAPES
@@ -213,6 +213,46 @@ def test_the_number_of_sentences_is_a_knob() -> None:
 )
 def test_the_kind_shows_in_the_words(text: str, kind: str) -> None:
     assert expression_kind(text) == kind
+
+
+def test_renamed_classes_keep_their_words() -> None:
+    """The same sentences come about whatever the classes are called, and no name is changed."""
+    names = {shape: f"moving red {shape}ty" for shape in SHAPES}
+    options = {"plural_expressions": True, "expressions": 50}
+    plain, renamed = (tiny_world(34, "refvos", **options, **n) for n in ({}, {"names": names}))
+    kinds: Counter[str] = Counter()
+    for index in range(12):
+        for ours, theirs in zip(renamed[index].expressions, plain[index].expressions, strict=True):
+            kind = expression_kind(theirs.text)
+            kinds[kind] += theirs.text.startswith("all ") or kind in ("motion", "relation")
+            assert expression_kind(ours.text, names.values()) == kind
+            words = ours.text.replace("moving red ", "").split()
+            expected = theirs.text.split()
+            singular = [w if w in names else w.removesuffix("s") for w in expected]
+            singular = ["cross" if w == "crosse" else w for w in singular]
+            plural = expected[0] == "all"
+            assert words == [
+                (f"{s}ties" if plural else f"{s}ty") if s in names else w
+                for s, w in zip(singular, expected, strict=True)
+            ]
+            assert ours.object_ids == theirs.object_ids
+    assert min(kinds["motion"], kinds["relation"], kinds["color"] + kinds["shape"]) > 3
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("star", "stars"),
+        ("cross", "crosses"),
+        ("brush", "brushes"),
+        ("puppy", "puppies"),
+        ("toy", "toys"),
+        ("fox", "foxes"),
+        ("torch", "torches"),
+    ],
+)
+def test_plurals(one: str, many: str) -> None:
+    assert _Noun("star", "red").text({"star": one}, plural=True) == f"red {many}"
 
 
 def test_words_do_not_clash() -> None:
