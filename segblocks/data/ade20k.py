@@ -18,7 +18,14 @@ from segblocks.data.files import (
     write_picture,
 )
 from segblocks.data.indexed import IndexedVideos, val_split
-from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
+from segblocks.data.panoptic_png import (
+    OneVocabulary,
+    Segments,
+    collect_objects,
+    find_vocabulary,
+    make_truth,
+    thing_label,
+)
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
@@ -63,20 +70,20 @@ class ADE20KDataset(IndexedVideos):
         name: str = "ade20k",
     ) -> None:
         part = _FOLDERS.get(val_split(split), split)
-        self._classes = find_vocabulary(vocabulary)
+        classes = find_vocabulary(vocabulary)
         self._pictures = list_images(Path(root) / "images" / part)
         self._folders = [Path(root) / f"annotations{kind}" / part for kind in ("", "_instance")]
         for folder in self._folders:
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder")
         names = (picture.stem for picture in self._pictures)
-        super().__init__(name, "vps", names, self._classes)
+        super().__init__(name, "vps", names, classes)
 
     def _read(self, index: int) -> VideoSample:
         picture = self._pictures[index]
         size = picture_size(picture)
         semantic, instances = (folder / f"{picture.stem}.png" for folder in self._folders)
-        truth = ADETruth(semantic, instances, size, self._classes)
+        truth = ADETruth(semantic, instances, size, self.classes)
         _, segments = truth.load()
         return VideoSample(
             picture.stem,
@@ -85,8 +92,8 @@ class ADE20KDataset(IndexedVideos):
             FrameFiles((picture,), size),
             truth,
             (0,),
-            collect_objects([segments], self._classes, str(instances)),
-            self._classes,
+            collect_objects([segments], self.classes, str(instances)),
+            self.classes,
             frame_names=(picture.stem,),
         )
 
@@ -175,7 +182,7 @@ def write_ade20k(
             slash.
     """
     root, part = Path(root), _FOLDERS.get(val_split(split), split)
-    for still in list_stills(samples, "write_ade20k"):
+    for still in list_stills(samples, OneVocabulary("write_ade20k")):
         check_folder_name(still.name, "write_ade20k")
         write_picture(root / "images" / part / f"{still.name}{suffix}", still.frame)
         categories, instances = _paint(still)
@@ -191,9 +198,7 @@ def _paint(still: Still) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     instances = np.zeros((*labels.shape, 3), np.uint8)
     known = {info.id: info for info in still.objects}
     for identity, mask in zip(truth.ids, truth.masks, strict=True):
-        label = known[identity].label
-        if label is None or not vocabulary.is_thing(label):
-            raise ValueError(f"{where}: object {identity} must be of a thing class")
+        label = thing_label(known[identity], vocabulary, where)
         if not 0 < identity <= _MAX_INSTANCE:
             raise ValueError(f"{where}: ids must lie in 1..{_MAX_INSTANCE}, got {identity}")
         labels[mask] = label

@@ -21,21 +21,12 @@ from segblocks.data.indexed import (
     typed_field,
 )
 from segblocks.data.label_sequence import write_frames
-from segblocks.data.panoptic_png import category_indices, read_categories
+from segblocks.data.panoptic_png import OneVocabulary, category_indices, read_categories
 from segblocks.data.rle_sequence import RLEMasks
 from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.ops.rle import encode, to_coco
+from segblocks.text import burst_classes
 from segblocks.text.vocabulary import Vocabulary
-
-_COMMON = """
-4 13 34 35 36 41 45 58 60 78 79 81 91 95 99 118 126 133 139 154 174 185 211 221 229 235 237
-276 299 347 371 382 392 428 429 452 475 480 502 544 579 621 625 642 699 714 717 729 747 779
-805 829 852 896 926 937 961 979 980 982 993 1001 1018 1038 1057 1091 1097 1099 1115 1117
-1122 1132 1135 1144 1155 1162 1215 1229
-"""
-
-#: Category ids of the 78 classes that BURST shares with COCO, which its evaluation calls common.
-COMMON_CATEGORIES = frozenset(map(int, _COMMON.split()))
 
 _ANNOTATIONS = (
     "annotations/{split}/all_classes.json",
@@ -248,7 +239,7 @@ def _read_objects(record: Any, labels: Mapping[int, int], where: str) -> dict[in
             )
         number = to_int(key, f"{where}: track_category_ids")
         attributes: dict[str, object] = {
-            "class_split": "common" if category in COMMON_CATEGORIES else "uncommon",
+            "class_split": "common" if category in burst_classes.COMMON else "uncommon",
             "exhaustive": category not in open_ended,
         }
         objects[number] = ObjectInfo(number, labels[category], attributes=attributes)
@@ -289,15 +280,15 @@ def write_burst(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: no vocabulary, or an object without a class.
+        ValueError: no samples, no vocabulary or several, or an object without a class.
     """
     root = Path(root)
     full: list[dict[str, Any]] = []
     starts: list[dict[str, Any]] = []
-    vocabulary: Vocabulary | None = None
+    shared = OneVocabulary("write_burst")
     for number, sample in enumerate(samples):
-        vocabulary = vocabulary or sample.vocabulary
-        if vocabulary is None or any(info.label is None for info in sample.objects):
+        vocabulary = shared.take(sample)
+        if any(info.label is None for info in sample.objects):
             raise ValueError(f"write_burst: {sample.name}: every object needs a class")
         part, _, name = sample.name.rpartition("/")
         record = _sequence_record(sample, number, part or "made", name, vocabulary)
@@ -306,14 +297,9 @@ def write_burst(
         full.append(record | _masks_record(sample, files, sample.annotated, starts_only=False))
         record |= _masks_record(sample, files, tuple(sorted(sample.points)), starts_only=True)
         starts.append(record)
-    categories = [
-        {"id": vocabulary.category_id(i), "name": text}
-        for i, text in enumerate(vocabulary.classes if vocabulary else ())
-        if vocabulary is not None
-    ]
     folder = root / "annotations" / split
     file = "train.json" if split == "train" else "all_classes.json"
-    common = {"categories": categories, "split": split}
+    common = {"categories": shared.categories(), "split": split}
     if any(record["annotated_image_paths"] for record in starts):
         write_json(folder / _FIRST_FRAMES, {"sequences": starts} | common)
     write_json(folder / file, {"sequences": full} | common)

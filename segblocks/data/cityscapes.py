@@ -19,7 +19,14 @@ from segblocks.data.files import (
     write_picture,
 )
 from segblocks.data.indexed import IndexedVideos, val_split
-from segblocks.data.panoptic_png import Segments, collect_objects, find_vocabulary, make_truth
+from segblocks.data.panoptic_png import (
+    OneVocabulary,
+    Segments,
+    collect_objects,
+    find_vocabulary,
+    make_truth,
+    thing_label,
+)
 from segblocks.data.sample import Truth, VideoSample
 from segblocks.data.semantic_png import categories_from_labels, labels_from_categories
 from segblocks.data.stills import Still, list_stills
@@ -62,18 +69,18 @@ class CityscapesDataset(IndexedVideos):
         name: str = "cityscapes",
     ) -> None:
         self.root = Path(root)
-        self._classes = find_vocabulary(vocabulary)
+        classes = find_vocabulary(vocabulary)
         self._split = split = val_split(split)
         cities = list_folder(self.root / "leftImg8bit" / split)
         self._pictures = [p for city in cities if city.is_dir() for p in list_images(city)]
         names = (picture.stem.removesuffix("_leftImg8bit") for picture in self._pictures)
-        super().__init__(name, "vps", names, self._classes)
+        super().__init__(name, "vps", names, classes)
 
     def _read(self, index: int) -> VideoSample:
         name, picture = self.names[index], self._pictures[index]
         folder = self.root / "gtFine" / self._split / picture.parent.name
         size = picture_size(picture)
-        truth = InstanceIds(folder / f"{name}_gtFine_instanceIds.png", size, self._classes)
+        truth = InstanceIds(folder / f"{name}_gtFine_instanceIds.png", size, self.classes)
         _, segments = truth.load()
         return VideoSample(
             name,
@@ -82,8 +89,8 @@ class CityscapesDataset(IndexedVideos):
             FrameFiles((picture,), size),
             truth,
             (0,),
-            collect_objects([segments], self._classes, str(truth.path)),
-            self._classes,
+            collect_objects([segments], self.classes, str(truth.path)),
+            self.classes,
             frame_names=(name,),
         )
 
@@ -139,7 +146,7 @@ def write_cityscapes(
             with a slash.
     """
     root, split = Path(root), val_split(split)
-    for still in list_stills(samples, "write_cityscapes"):
+    for still in list_stills(samples, OneVocabulary("write_cityscapes")):
         check_folder_name(still.name, "write_cityscapes")
         city = "made"
         write_picture(
@@ -161,9 +168,7 @@ def _paint(still: Still) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     counts: dict[int, int] = {}
     for identity, mask in zip(truth.ids, truth.masks, strict=True):
         info = known[identity]
-        if info.label is None or not still.vocabulary.is_thing(info.label):
-            raise ValueError(f"{where}: object {identity} must be of a thing class")
-        category = still.vocabulary.category_id(info.label)
+        category = still.vocabulary.category_id(thing_label(info, still.vocabulary, where))
         number = counts.get(category, -1) + 1
         if identity // _INSTANCES == category:
             number = identity % _INSTANCES

@@ -19,6 +19,7 @@ from segblocks.data.indexed import (
     val_split,
 )
 from segblocks.data.panoptic_png import (
+    OneVocabulary,
     PanopticPng,
     PanopticTruth,
     Segments,
@@ -27,8 +28,6 @@ from segblocks.data.panoptic_png import (
     collect_objects,
     paint_segments,
     parse_segments,
-    same_vocabulary,
-    write_categories,
     write_panoptic_png,
 )
 from segblocks.data.sample import VideoSample
@@ -80,9 +79,9 @@ class CityscapesVPSDataset(IndexedVideos):
         path = self.root / f"panoptic_gt_{split}_city_vps.json"
         self._where = str(path)
         content = read_json(path)
-        self._classes = choose_vocabulary(vocabulary, content, "cityscapes_vps", str(path))
+        classes = choose_vocabulary(vocabulary, content, "cityscapes_vps", str(path))
         self._videos = self._group_images(typed_field(content, "images", list, self._where))
-        super().__init__(name, "vps", sorted(self._videos), self._classes)
+        super().__init__(name, "vps", sorted(self._videos), classes)
         self._segments = self._parse_annotations(
             list_field(content, "annotations", dict, self._where, optional=True)
         )
@@ -112,10 +111,10 @@ class CityscapesVPSDataset(IndexedVideos):
             len(pictures),
             size,
             FrameFiles(tuple(folder / kind / file_name for kind, file_name in pictures), size),
-            PanopticTruth(annotated, size, self._classes),
+            PanopticTruth(annotated, size, self.classes),
             tuple(sorted(annotated)),
-            collect_objects(segments, self._classes, f"{self._where}: {name}"),
-            self._classes,
+            collect_objects(segments, self.classes, f"{self._where}: {name}"),
+            self.classes,
             frame_names=tuple(Path(file_name).stem for _, file_name in pictures)
             if self.dense
             else tuple(frames),
@@ -134,7 +133,7 @@ class CityscapesVPSDataset(IndexedVideos):
 
     def _parse_annotations(self, annotations: Any) -> dict[str, tuple[str, Segments]]:
         """Image id -> its PNG and segments."""
-        indices = category_indices(self._classes)
+        indices = category_indices(self.classes)
         known = {image for images in self._videos.values() for image, _, _ in images}
         found = {}
         for i, record in enumerate(annotations):
@@ -191,9 +190,9 @@ def write_cityscapes_vps(
     """
     root, split = Path(root), val_split(split)
     images, annotations = [], []
-    vocabulary: Vocabulary | None = None
+    shared = OneVocabulary("write_cityscapes_vps")
     for number, sample in enumerate(samples, start=1):
-        vocabulary = same_vocabulary(sample, vocabulary, "write_cityscapes_vps")
+        vocabulary = shared.take(sample)
         height, width = sample.size
         for t in sample.annotated:
             image = f"{number:04d}_{t + 1:04d}_made_{number - 1:06d}_{t:06d}"
@@ -205,11 +204,9 @@ def write_cityscapes_vps(
             file_name = f"{image}_final_mask.png"
             write_panoptic_png(root / split / "panoptic_video" / file_name, ids)
             annotations.append({"image_id": image, "file_name": file_name, "segments_info": info})
-    if vocabulary is None:
-        raise ValueError("write_cityscapes_vps: there must be at least one sample, got none")
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": write_categories(vocabulary),
+        "categories": shared.categories(),
     }
     write_json(root / f"panoptic_gt_{split}_city_vps.json", content)

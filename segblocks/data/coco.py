@@ -20,10 +20,10 @@ from segblocks.data.indexed import (
     val_split,
 )
 from segblocks.data.panoptic_png import (
+    OneVocabulary,
     category_indices,
     choose_vocabulary,
     describe_segment,
-    write_categories,
 )
 from segblocks.data.rle_sequence import RLEMasks, pack_counts
 from segblocks.data.sample import ObjectInfo, VideoSample
@@ -119,11 +119,11 @@ class COCOInstancesDataset(IndexedVideos):
         self._path = first_existing(folder, (file,) if file else places)
         self._images = first_existing(folder, _image_places(split))
         content = read_json(self._path, object_hook=_pack)
-        self._classes = choose_vocabulary(vocabulary, content, "coco_instances", str(self._path))
+        classes = choose_vocabulary(vocabulary, content, "coco_instances", str(self._path))
         self._records = read_images(content, str(self._path))
-        self._annotations = self._parse_annotations(content)
         names = (record.name for record in self._records)
-        super().__init__(name, "vis", names, self._classes)
+        super().__init__(name, "vis", names, classes)
+        self._annotations = self._parse_annotations(content)
 
     def _read(self, index: int) -> VideoSample:
         record = self._records[index]
@@ -145,14 +145,14 @@ class COCOInstancesDataset(IndexedVideos):
             RLEMasks({0: segments}, record.size, where),
             (0,),
             tuple(objects),
-            self._classes,
+            self.classes,
             frame_names=(record.name,),
             attributes={"image_id": record.id},
         )
 
     def _parse_annotations(self, content: Any) -> dict[Any, list[tuple[Any, int, bool, Any]]]:
         """Image -> id, class index, whether a crowd, and mask of its annotations."""
-        indices = category_indices(self._classes)
+        indices = category_indices(self.classes)
         images = {record.id for record in self._records}
         found: dict[Any, list[tuple[Any, int, bool, Any]]] = defaultdict(list)
         for i, record in enumerate(typed_field(content, "annotations", list, str(self._path))):
@@ -206,25 +206,22 @@ def write_coco(
 
 def _write_instances(samples: Iterable[VideoSample], path: Path, images: Path, suffix: str) -> None:
     pictures, annotations = [], []
-    vocabulary: Vocabulary | None = None
-    for number, still in enumerate(list_stills(samples, "write_coco"), start=1):
-        vocabulary = still.vocabulary
+    shared = OneVocabulary("write_coco")
+    for number, still in enumerate(list_stills(samples, shared), start=1):
         pictures.append(write_image(still, number, images, suffix))
         known = {info.id: info for info in still.objects}
         for identity, mask in zip(still.truth.ids, still.truth.masks, strict=True):
             info = known[identity]
             if info.label is None:
                 raise ValueError(f"write_coco: {still.name}: object {identity} has no label")
-            category = vocabulary.category_id(info.label)
+            category = still.vocabulary.category_id(info.label)
             record = describe_segment(len(annotations) + 1, mask, category, info.is_crowd)
             record |= {"image_id": number, "segmentation": to_coco(encode(mask))}
             annotations.append(record)
-    if vocabulary is None:
-        raise ValueError("write_coco: there must be at least one annotated frame, got none")
     content = {
         "images": pictures,
         "annotations": annotations,
-        "categories": write_categories(vocabulary),
+        "categories": shared.categories("annotated frame"),
     }
     write_json(path, content)
 

@@ -17,6 +17,7 @@ from segblocks.data.files import (
 from segblocks.data.indexed import IndexedVideos
 from segblocks.data.label_sequence import (
     VOID,
+    FirstFrames,
     LabelFiles,
     judged_frames,
     match_labels,
@@ -74,7 +75,7 @@ class DAVISDataset(IndexedVideos):
         self.resolution = resolution
         self.allow_missing = allow_missing
         super().__init__(name or f"davis{year}", "vos", list_videos(self.root, split, year))
-        self._first_frames: dict[str, dict[int, int]] = {}
+        self._first_frames = FirstFrames()
         for video in self.names:
             folder = self.root / "JPEGImages" / resolution / video
             if not folder.is_dir():
@@ -90,13 +91,12 @@ class DAVISDataset(IndexedVideos):
             void=VOID,
             merge=self.year == 2016,
         )
-        if video not in self._first_frames:
-            self._first_frames[video] = labels.first_frames()
+        first = self._first_frames.find(video, labels)
         return scanned_sample(
             video,
             frames,
             labels,
-            self._first_frames[video],
+            first,
             fps=_FPS,
             allow_missing=self.allow_missing,
         )

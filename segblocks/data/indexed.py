@@ -35,6 +35,17 @@ class IndexedVideos(ABC):
         self.names = tuple(names)
         self.vocabulary = vocabulary
 
+    @property
+    def classes(self) -> Vocabulary:
+        """The vocabulary of a dataset that has one.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.vocabulary is None:
+            raise ValueError(f"{self.name} has no classes")
+        return self.vocabulary
+
     def __len__(self) -> int:
         return len(self.names)
 

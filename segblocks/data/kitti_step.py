@@ -22,7 +22,7 @@ from segblocks.data.files import (
 )
 from segblocks.data.indexed import IndexedVideos, at_frame, val_split
 from segblocks.data.label_sequence import complete_frames, match_labels, write_frames
-from segblocks.data.panoptic_png import find_vocabulary
+from segblocks.data.panoptic_png import find_vocabulary, thing_label
 from segblocks.data.sample import IGNORE, ObjectInfo, Truth, VideoSample
 from segblocks.data.semantic_png import VOID, categories_from_labels, labels_from_categories
 from segblocks.images import list_images
@@ -70,12 +70,12 @@ class KITTISTEPDataset(IndexedVideos):
     ) -> None:
         self.root = Path(root)
         self.allow_missing = allow_missing
-        self._classes = find_vocabulary(vocabulary)
+        classes = find_vocabulary(vocabulary)
         split = val_split(split)
         self._maps = self.root / "panoptic_maps" / split
         self._images = first_existing(self.root, (f"images/{split}", "training/image_02"))
         names = (path.name for path in list_folder(self._maps) if path.is_dir())
-        super().__init__(name, "vps", names, self._classes)
+        super().__init__(name, "vps", names, classes)
         self._objects: dict[str, dict[Key, int]] = {}
 
     def _read(self, index: int) -> VideoSample:
@@ -84,7 +84,7 @@ class KITTISTEPDataset(IndexedVideos):
         size = picture_size(pictures[0])
         maps = match_labels(pictures, self._maps / name)
         if name not in self._objects:
-            self._objects[name] = _number_objects(maps.values(), size, self._classes)
+            self._objects[name] = _number_objects(maps.values(), size, self.classes)
         ids = self._objects[name]
         objects = sorted((identity, label) for (label, _), identity in ids.items())
         return VideoSample(
@@ -92,10 +92,10 @@ class KITTISTEPDataset(IndexedVideos):
             len(pictures),
             size,
             FrameFiles(pictures, size),
-            StepTruth(maps, size, self._classes, ids),
+            StepTruth(maps, size, self.classes, ids),
             complete_frames(maps, pictures, allow_missing=self.allow_missing),
             tuple(ObjectInfo(identity, label) for identity, label in objects),
-            self._classes,
+            self.classes,
             frame_names=tuple(picture.stem for picture in pictures),
             fps=_FPS,
         )
@@ -160,6 +160,8 @@ def _find_keys(sample: VideoSample) -> dict[int, Key]:
     """Class index and number, 0 for crowds, under which the reader gives each id again."""
     where = f"write_kitti_step: {sample.name}"
     vocabulary = sample.vocabulary
+    if vocabulary is None:
+        raise ValueError(f"{where}: there must be a vocabulary and a semantic map")
     known = {info.id: info for info in sample.objects}
     seen: set[int] = set()
     for t in sample.annotated:
@@ -167,12 +169,11 @@ def _find_keys(sample: VideoSample) -> dict[int, Key]:
     keys: dict[int, Key] = {}
     for identity in sorted(seen):
         info = known[identity]
-        if vocabulary is None or info.label is None or not vocabulary.is_thing(info.label):
-            raise ValueError(f"{where}: object {identity} must be of a thing class")
-        number = identity - (info.label << _SHIFT if identity >> _SHIFT == info.label else 0)
+        label = thing_label(info, vocabulary, where)
+        number = identity - (label << _SHIFT if identity >> _SHIFT == label else 0)
         if not info.is_crowd and not 0 < number < 1 << _SHIFT:
             raise ValueError(f"{where}: ids must lie in 1..65535, got {identity}")
-        keys[identity] = (info.label, 0 if info.is_crowd else number)
+        keys[identity] = (label, 0 if info.is_crowd else number)
     counted = [key for key in keys.values() if key[1]]
     again = _assign_ids(counted)
     for identity, (label, number) in keys.items():

@@ -89,6 +89,24 @@ class LabelFiles:
             )
 
 
+class FirstFrames:
+    """Remember of each video which frame shows an object first, since that takes all its PNGs."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[int, int]] = {}
+
+    def find(self, video: str, labels: LabelFiles) -> dict[int, int]:
+        """Return for every object the first annotated frame that shows it.
+
+        Args:
+            video: its name; the PNGs of a video that was asked for before are not read again.
+            labels: reads its PNGs.
+        """
+        if video not in self._known:
+            self._known[video] = labels.first_frames()
+        return dict(self._known[video])
+
+
 def match_labels(frames: tuple[Path, ...], folder: Path) -> dict[int, Path]:
     """Find which frames have a PNG of the same name.
 
@@ -226,10 +244,9 @@ def write_frames(folder: Path, sample: VideoSample, suffix: str) -> tuple[str, .
     Returns:
         The names of the frames, without suffix.
     """
-    names = sample.frame_names or tuple(f"{t:05d}" for t in range(sample.num_frames))
-    for t, name in enumerate(names):
+    for t, name in enumerate(sample.file_names):
         write_picture(folder / f"{name}{suffix}", sample.read_frame(t))
-    return names
+    return sample.file_names
 
 
 def _present(labels: NDArray[np.int64]) -> tuple[int, ...]:

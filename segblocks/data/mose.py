@@ -9,7 +9,13 @@ from pathlib import Path
 from segblocks.data.davis import scanned_sample
 from segblocks.data.files import check_folder_name, list_folder, picture_size
 from segblocks.data.indexed import IndexedVideos, split_folder, split_names
-from segblocks.data.label_sequence import LabelFiles, match_labels, write_frames, write_labels
+from segblocks.data.label_sequence import (
+    FirstFrames,
+    LabelFiles,
+    match_labels,
+    write_frames,
+    write_labels,
+)
 from segblocks.data.sample import VideoSample
 from segblocks.images import list_images
 
@@ -44,18 +50,15 @@ class MOSEDataset(IndexedVideos):
         self.folder = split_folder(Path(root), split)
         videos = [path.name for path in list_folder(self.folder / "JPEGImages") if path.is_dir()]
         super().__init__(name, "vos", videos)
-        self._first_frames: dict[str, dict[int, int]] = {}
+        self._first_frames = FirstFrames()
 
     def _read(self, index: int) -> VideoSample:
         video = self.names[index]
         frames = tuple(list_images(self.folder / "JPEGImages" / video))
         paths = match_labels(frames, self.folder / "Annotations" / video)
         labels = LabelFiles(paths, picture_size(frames[0]))
-        if video not in self._first_frames:
-            self._first_frames[video] = labels.first_frames()
-        return scanned_sample(
-            video, frames, labels, self._first_frames[video], allow_missing=self.allow_missing
-        )
+        first = self._first_frames.find(video, labels)
+        return scanned_sample(video, frames, labels, first, allow_missing=self.allow_missing)
 
 
 def write_mose(

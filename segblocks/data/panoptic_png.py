@@ -272,6 +272,51 @@ def same_vocabulary(sample: VideoSample, earlier: Vocabulary | None, writer: str
     return sample.vocabulary
 
 
+class OneVocabulary:
+    """Hold samples that are written together to one vocabulary.
+
+    Args:
+        writer: who asks, for messages.
+    """
+
+    def __init__(self, writer: str) -> None:
+        self.writer = writer
+        self._vocabulary: Vocabulary | None = None
+
+    def take(self, sample: VideoSample) -> Vocabulary:
+        """Return the vocabulary of the next sample.
+
+        Raises:
+            ValueError: it has none, or another one than those before it.
+        """
+        self._vocabulary = same_vocabulary(sample, self._vocabulary, self.writer)
+        return self._vocabulary
+
+    def categories(self, what: str = "sample") -> list[dict[str, Any]]:
+        """Return the ``categories`` of the JSON file; see `write_categories`.
+
+        Args:
+            what: was to be written, for the message.
+
+        Raises:
+            ValueError: nothing was.
+        """
+        if self._vocabulary is None:
+            raise ValueError(f"{self.writer}: there must be at least one {what}, got none")
+        return write_categories(self._vocabulary)
+
+
+def thing_label(info: ObjectInfo, vocabulary: Vocabulary, where: str) -> int:
+    """Return the class index of an object for layouts in which only things are objects.
+
+    Raises:
+        ValueError: it has no class, or one of stuff; ``where`` is named.
+    """
+    if info.label is None or not vocabulary.is_thing(info.label):
+        raise ValueError(f"{where}: object {info.id} must be of a thing class")
+    return info.label
+
+
 def paint_segments(
     truth: Truth, objects: Sequence[ObjectInfo], vocabulary: Vocabulary, where: str
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from segblocks.data.color_jitter import RandomColors
 from segblocks.data.dataset import VideoDataset
 from segblocks.data.frame_transform import FrameTransform, RandomPose, fit_sides
-from segblocks.data.sample import IGNORE, Frame, Mask, Truth, VideoSample
+from segblocks.data.sample import IGNORE, Frame, Mask, Truth, VideoSample, numbered_names
 from segblocks.text.vocabulary import Vocabulary
 
 _ATTEMPTS = 50
@@ -154,7 +154,7 @@ class PseudoVideos:
             still.vocabulary,
             points=clip.draw_points(rng, hints),
             hint_frames=hints,
-            frame_names=tuple(f"{t:05d}" for t in range(self.num_frames)),
+            frame_names=numbered_names(self.num_frames),
         )
 
 

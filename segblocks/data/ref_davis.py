@@ -12,7 +12,7 @@ from typing import Any
 from segblocks.data.davis import list_videos, scanned_sample
 from segblocks.data.files import first_existing, picture_size
 from segblocks.data.indexed import IndexedVideos
-from segblocks.data.label_sequence import VOID, LabelFiles, match_labels
+from segblocks.data.label_sequence import VOID, FirstFrames, LabelFiles, match_labels
 from segblocks.data.referring import ReferringDataset
 from segblocks.data.sample import Expression, ObjectInfo, VideoSample
 from segblocks.images import list_images
@@ -70,7 +70,7 @@ class RefDAVISDataset(IndexedVideos):
         self.annotations = first_existing(self.root, [f"{annotations}/480p"])
         kinds = [_read_sentences(texts / file, encoding) for file, encoding in _FILES]
         self._expressions = {video: _number(video, kinds, texts) for video in self.names}
-        self._first_frames: dict[str, dict[int, int]] = {}
+        self._first_frames = FirstFrames()
 
     def _read(self, index: int) -> VideoSample:
         video = self.names[index]
@@ -78,13 +78,11 @@ class RefDAVISDataset(IndexedVideos):
         frames = tuple(list_images(self.root / "JPEGImages" / "480p" / video))
         paths = match_labels(frames, self.annotations / video)
         labels = LabelFiles(paths, picture_size(frames[0]), void=VOID)
-        if video not in self._first_frames:
-            self._first_frames[video] = labels.first_frames()
-        first = self._first_frames[video]
+        first = self._first_frames.find(video, labels)
         sample = scanned_sample(
             video, frames, labels, first, fps=_FPS, allow_missing=self.allow_missing
         )
-        numbers = set(self._first_frames[video]) | {i for e in expressions for i in e.object_ids}
+        numbers = set(first) | {i for e in expressions for i in e.object_ids}
         return replace(
             sample,
             objects=tuple(ObjectInfo(number) for number in sorted(numbers)),

@@ -193,9 +193,8 @@ def write_referring(
 
     def collect() -> Iterator[VideoSample]:
         for sample in samples:
-            names = sample.frame_names or tuple(f"{t:05d}" for t in range(sample.num_frames))
             expressions = {e.id: _expression_record(e) for e in sample.expressions}
-            videos[sample.name] = {"expressions": expressions, "frames": list(names)}
+            videos[sample.name] = {"expressions": expressions, "frames": list(sample.file_names)}
             yield sample
 
     write_youtube_vos(collect(), root, split, suffix=suffix)

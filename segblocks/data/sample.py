@@ -66,6 +66,16 @@ class Expression:
     object_ids: tuple[int, ...]
 
 
+def numbered_names(num_frames: int) -> tuple[str, ...]:
+    """Return the names of frames that have none of their own.
+
+    Example:
+        >>> numbered_names(2)
+        ('00000', '00001')
+    """
+    return tuple(f"{t:05d}" for t in range(num_frames))
+
+
 @dataclass(frozen=True)
 class VideoSample:
     """A video with its annotation, read when asked for.
@@ -111,6 +121,11 @@ class VideoSample:
     frame_names: tuple[str, ...] = field(default=(), repr=False)
     fps: float | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What to call files of the frames, without suffix: their names, or else their numbers."""
+        return self.frame_names or numbered_names(self.num_frames)
 
     @property
     def frames(self) -> list[Frame]:

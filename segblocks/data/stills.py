@@ -20,6 +20,7 @@ from segblocks.data.indexed import (
     typed_field,
 )
 from segblocks.data.panoptic_png import (
+    OneVocabulary,
     PanopticPng,
     PanopticTruth,
     Segments,
@@ -28,8 +29,6 @@ from segblocks.data.panoptic_png import (
     collect_objects,
     paint_segments,
     parse_segments,
-    same_vocabulary,
-    write_categories,
     write_panoptic_png,
 )
 from segblocks.data.sample import Frame, ObjectInfo, Truth, VideoSample
@@ -87,10 +86,10 @@ class PanopticStills(IndexedVideos):
     ) -> None:
         self._annotations, self._images, self._pngs = annotations, images, pngs
         content = read_json(annotations)
-        self._classes = choose_vocabulary(vocabulary, content, official, str(annotations))
+        classes = choose_vocabulary(vocabulary, content, official, str(annotations))
         self._records = read_images(content, str(annotations))
         self._segments: dict[Any, tuple[str, Segments]] = {}
-        indices = category_indices(self._classes)
+        indices = category_indices(classes)
         records = list_field(content, "annotations", dict, str(annotations), optional=True)
         known = {record.id for record in self._records}
         for i, record in enumerate(records):
@@ -103,7 +102,7 @@ class PanopticStills(IndexedVideos):
                 typed_field(record, "file_name", str, where),
                 parse_segments(infos, indices, where),
             )
-        super().__init__(name, "vps", (record.name for record in self._records), self._classes)
+        super().__init__(name, "vps", (record.name for record in self._records), classes)
 
     def _read(self, index: int) -> VideoSample:
         record = self._records[index]
@@ -117,10 +116,10 @@ class PanopticStills(IndexedVideos):
             1,
             record.size,
             FrameFiles((self._images / record.file_name,), record.size),
-            PanopticTruth(annotated, record.size, self._classes),
+            PanopticTruth(annotated, record.size, self.classes),
             tuple(annotated),
-            collect_objects(found, self._classes, f"{self._annotations}: {record.file_name}"),
-            self._classes,
+            collect_objects(found, self.classes, f"{self._annotations}: {record.file_name}"),
+            self.classes,
             frame_names=(record.name,),
             attributes={"image_id": record.id},
         )
@@ -150,25 +149,22 @@ def write_panoptic_stills(
             overlap.
     """
     records, infos = [], []
-    vocabulary: Vocabulary | None = None
-    for number, still in enumerate(list_stills(samples, writer), start=1):
-        vocabulary = still.vocabulary
+    shared = OneVocabulary(writer)
+    for number, still in enumerate(list_stills(samples, shared), start=1):
         records.append(write_image(still, number, images, suffix))
         where = f"{writer}: {still.name}"
-        ids, info = paint_segments(still.truth, still.objects, vocabulary, where)
+        ids, info = paint_segments(still.truth, still.objects, still.vocabulary, where)
         write_panoptic_png(pngs / f"{still.name}.png", ids)
         infos.append({"image_id": number, "file_name": f"{still.name}.png", "segments_info": info})
-    if vocabulary is None:
-        raise ValueError(f"{writer}: there must be at least one annotated frame, got none")
     content = {
         "images": records,
         "annotations": infos,
-        "categories": write_categories(vocabulary),
+        "categories": shared.categories("annotated frame"),
     }
     write_json(annotations, content)
 
 
-def list_stills(samples: Iterable[VideoSample], writer: str) -> Iterator[Still]:
+def list_stills(samples: Iterable[VideoSample], shared: OneVocabulary) -> Iterator[Still]:
     """Give every annotated frame of the videos as a picture of its own.
 
     A picture is called like its video where that has one frame, else ``<video>_<frame>``.
@@ -176,9 +172,8 @@ def list_stills(samples: Iterable[VideoSample], writer: str) -> Iterator[Still]:
     Raises:
         ValueError: a vocabulary that is missing or another.
     """
-    vocabulary: Vocabulary | None = None
     for sample in samples:
-        vocabulary = same_vocabulary(sample, vocabulary, writer)
+        vocabulary = shared.take(sample)
         for t in sample.annotated:
             name = sample.name if sample.num_frames == 1 else f"{sample.name}_{t:05d}"
             frame, truth = sample.read_frame(t), sample.read_truth(t)

@@ -18,6 +18,7 @@ from segblocks.data.files import (
 )
 from segblocks.data.indexed import IndexedVideos, split_folder, split_names, to_int
 from segblocks.data.label_sequence import (
+    FirstFrames,
     LabelFiles,
     judged_frames,
     match_labels,
@@ -83,19 +84,18 @@ class VIPOSegDataset(IndexedVideos):
             raise ValueError(f"{self.class_file}: expected an object, got {classes!r:.40}")
         super().__init__(name, "vos", sorted(classes), get_vocabulary("vipseg"))
         self._labels = {video: self._read_labels(video, classes[video]) for video in self.names}
-        self._first_frames: dict[str, dict[int, int]] = {}
+        self._first_frames = FirstFrames()
 
     def _read_labels(self, video: str, record: Any) -> dict[int, int]:
-        assert self.vocabulary is not None
         where = f"{self.class_file}: video {video!r}"
         if not isinstance(record, Mapping):
             raise ValueError(f"{where}: expected object ids with classes, got {record!r:.40}")
         labels = {to_int(key, where): to_int(value, where) for key, value in record.items()}
         for number, label in labels.items():
-            if not 0 <= label < len(self.vocabulary):
+            if not 0 <= label < len(self.classes):
                 raise ValueError(
                     f"{where}: object {number} has the class {label}; "
-                    f"classes are 0 to {len(self.vocabulary) - 1}"
+                    f"classes are 0 to {len(self.classes) - 1}"
                 )
         return labels
 
@@ -106,10 +106,8 @@ class VIPOSegDataset(IndexedVideos):
         size = picture_size(frames[0])
         given = self._label_files(frames, size, "Annotations", video)
         full = self._label_files(frames, size, "Annotations_gt", video)
-        if video not in self._first_frames:
-            self._first_frames[video] = given.first_frames()
-            self._check_hints(video, frames, given, full)
-        hint_frames = self._first_frames[video]
+        hint_frames = self._first_frames.find(video, given)
+        self._check_hints(video, frames, hint_frames, full)
         truth = full if full.paths else given
         return VideoSample(
             video,
@@ -120,16 +118,20 @@ class VIPOSegDataset(IndexedVideos):
             judged_frames(truth.paths, hint_frames, frames, allow_missing=self.allow_missing),
             tuple(self._describe(video, number, classes[number]) for number in sorted(classes)),
             self.vocabulary,
-            hint_frames=dict(hint_frames),
+            hint_frames=hint_frames,
             frame_names=tuple(path.stem for path in frames),
         )
 
     def _check_hints(
-        self, video: str, frames: tuple[Path, ...], given: LabelFiles, full: LabelFiles
+        self,
+        video: str,
+        frames: tuple[Path, ...],
+        hint_frames: Mapping[int, int],
+        full: LabelFiles,
     ) -> None:
         """Refuse a video of which some objects are judged but never given."""
-        lacking = set(self._labels[video]) - set(self._first_frames[video])
-        if not given.paths or not lacking or self.allow_missing:
+        lacking = set(self._labels[video]) - set(hint_frames)
+        if not hint_frames or not lacking or self.allow_missing:
             return
         for number, t in full.first_frames().items():
             if number in lacking:

@@ -22,6 +22,7 @@ from segblocks.data.indexed import (
 )
 from segblocks.data.label_sequence import write_frames
 from segblocks.data.panoptic_png import (
+    OneVocabulary,
     PanopticPng,
     PanopticTruth,
     Segments,
@@ -30,8 +31,6 @@ from segblocks.data.panoptic_png import (
     collect_objects,
     paint_segments,
     parse_segments,
-    same_vocabulary,
-    write_categories,
     write_panoptic_png,
 )
 from segblocks.data.sample import VideoSample
@@ -74,8 +73,8 @@ class VIPSegDataset(IndexedVideos):
         path = self.root / f"panoptic_gt_VIPSeg_{val_split(split)}.json"
         self._where = str(path)
         content = read_json(path)
-        self._classes = choose_vocabulary(vocabulary, content, "vipseg", str(path))
-        indices = category_indices(self._classes)
+        classes = choose_vocabulary(vocabulary, content, "vipseg", str(path))
+        indices = category_indices(classes)
         videos = typed_field(content, "videos", list, self._where)
         self._videos = [self._parse_video(i, video) for i, video in enumerate(videos)]
         self._segments: dict[str, dict[str, tuple[str, Segments]]] = {}
@@ -92,7 +91,7 @@ class VIPSegDataset(IndexedVideos):
             if stray := sorted(set(frames) - known.get(key, set())):
                 raise ValueError(f"{where}: file_name {stray[0]!r} is no frame of the video")
             self._segments[key] = frames
-        super().__init__(name, "vps", (video[0] for video in self._videos), self._classes)
+        super().__init__(name, "vps", (video[0] for video in self._videos), classes)
 
     def _read(self, index: int) -> VideoSample:
         name, size, frames = self._videos[index]
@@ -111,10 +110,10 @@ class VIPSegDataset(IndexedVideos):
             len(frames),
             size,
             FrameFiles(pictures, size),
-            PanopticTruth(annotated, size, self._classes),
+            PanopticTruth(annotated, size, self.classes),
             tuple(annotated),
-            collect_objects(segments, self._classes, f"{self._where}: {name}"),
-            self._classes,
+            collect_objects(segments, self.classes, f"{self._where}: {name}"),
+            self.classes,
             frame_names=frames,
             fps=_FPS,
         )
@@ -149,18 +148,15 @@ def write_vipseg(
     """
     root, split = Path(root), val_split(split)
     videos, annotations = [], []
-    vocabulary: Vocabulary | None = None
+    shared = OneVocabulary("write_vipseg")
     for sample in samples:
-        vocabulary = same_vocabulary(sample, vocabulary, "write_vipseg")
-        video, annotation = _write_video(sample, vocabulary, root, suffix)
+        video, annotation = _write_video(sample, shared.take(sample), root, suffix)
         videos.append(video)
         annotations.append(annotation)
-    if vocabulary is None:
-        raise ValueError("write_vipseg: there must be at least one sample, got none")
     content = {
         "videos": videos,
         "annotations": annotations,
-        "categories": write_categories(vocabulary),
+        "categories": shared.categories(),
     }
     write_json(root / f"panoptic_gt_VIPSeg_{split}.json", content)
 

@@ -59,10 +59,8 @@ class VSPWDataset(IndexedVideos):
     ) -> None:
         self.root = Path(root)
         self.allow_missing = allow_missing
-        self._classes = find_vocabulary(vocabulary)
-        super().__init__(
-            name, "vss", read_names(self.root / f"{val_split(split)}.txt"), self._classes
-        )
+        classes = find_vocabulary(vocabulary)
+        super().__init__(name, "vss", read_names(self.root / f"{val_split(split)}.txt"), classes)
 
     def _read(self, index: int) -> VideoSample:
         name = self.names[index]
@@ -75,10 +73,10 @@ class VSPWDataset(IndexedVideos):
             len(pictures),
             size,
             FrameFiles(pictures, size),
-            SemanticTruth(annotated, size, self._classes),
+            SemanticTruth(annotated, size, self.classes),
             complete_frames(annotated, pictures, allow_missing=self.allow_missing),
             (),
-            self._classes,
+            self.classes,
             frame_names=tuple(picture.stem for picture in pictures),
             fps=_FPS,
         )

@@ -19,7 +19,7 @@ from segblocks.data.indexed import (
     typed_field,
 )
 from segblocks.data.label_sequence import write_frames
-from segblocks.data.panoptic_png import choose_vocabulary
+from segblocks.data.panoptic_png import OneVocabulary, choose_vocabulary
 from segblocks.data.rle_sequence import RLEMasks, pack_counts
 from segblocks.data.sample import ObjectInfo, VideoSample
 from segblocks.ops.rle import encode, to_coco
@@ -95,6 +95,8 @@ class YouTubeVISDataset(IndexedVideos):
             takes the classes from the file, as things.
         annotation_file: the JSON file, where it has another place.
         frames_folder: the folder of the frames, where it has another place.
+        annotated: whether the videos are annotated, so that one without tracks is known to show no
+            object; None says so where the file has a track in any video.
         name: of the dataset.
 
     Raises:
@@ -112,6 +114,7 @@ class YouTubeVISDataset(IndexedVideos):
         vocabulary: str | Vocabulary | None = None,
         annotation_file: str | os.PathLike[str] | None = None,
         frames_folder: str | os.PathLike[str] | None = None,
+        annotated: bool | None = None,
         name: str = "youtube_vis",
     ) -> None:
         root = Path(root)
@@ -130,7 +133,7 @@ class YouTubeVISDataset(IndexedVideos):
         classes = choose_vocabulary(vocabulary, content, None, where, name=name)
         videos = _index_videos(content, where)
         tracks = list_field(content, "annotations", dict, where, optional=True)
-        self.has_annotations = bool(tracks)
+        self.has_annotations = bool(tracks) if annotated is None else annotated
         _index_tracks(tracks, videos, classes, where)
         self._videos = list(videos.values())
         super().__init__(name, "vis", (video.name for video in self._videos), classes)
@@ -219,7 +222,8 @@ def write_youtube_vis(
 ) -> None:
     """Write videos in the layout of YouTube-VIS 2021, which the readers of the others take too.
 
-    All videos need one vocabulary. Where no video has annotations, the file has none either. The
+    All videos need one vocabulary. Where no video has annotations, the file has none either; where
+    none shows an object, it is read with ``annotated=True``, since test sets look the same. The
     layout knows no ignored pixels; where a video has some, that is lost.
 
     Args:
@@ -229,32 +233,27 @@ def write_youtube_vis(
         suffix: ".jpg", or ".png", which keeps the pixels.
 
     Raises:
-        ValueError: no vocabulary, another one than that of the first video, or an object without
-            a class.
+        ValueError: no samples, no vocabulary, another one than that of the first video, or an
+            object without a class.
     """
     folder = Path(root) / split_names(split)[0]
-    vocabulary: Vocabulary | None = None
+    shared = OneVocabulary("write_youtube_vis")
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     has_annotations = False
     for number, sample in enumerate(samples, start=1):
-        vocabulary = vocabulary or sample.vocabulary
-        if vocabulary is None or sample.vocabulary != vocabulary:
-            raise ValueError(
-                f"write_youtube_vis: {sample.name}: expected the vocabulary {vocabulary}, "
-                f"got {sample.vocabulary}"
-            )
+        vocabulary = shared.take(sample)
         names = write_frames(folder / "JPEGImages" / sample.name, sample, suffix)
         files = [f"{sample.name}/{name}{suffix}" for name in names]
         videos.append(_video_record(sample, number, files))
         has_annotations |= bool(sample.annotated)
         annotations += _track_records(sample, number, len(annotations) + 1, vocabulary)
-    categories = [
-        {"id": vocabulary.category_id(i), "name": name, "supercategory": "object"}
-        for i, name in enumerate(vocabulary.classes if vocabulary else ())
-        if vocabulary is not None
-    ]
-    content = {"info": {}, "licenses": [], "videos": videos, "categories": categories}
+    content = {
+        "info": {},
+        "licenses": [],
+        "videos": videos,
+        "categories": [c | {"supercategory": "object"} for c in shared.categories()],
+    }
     if has_annotations:
         content["annotations"] = annotations
     write_json(folder / "instances.json", content)

@@ -232,7 +232,9 @@ def _write_burst(path: Path, result: VideoSegmentation, submission: SubmissionNa
         number=0 if named else submission.number or 0,
         image_names=submission.image_names,
     )
-    _write_json(path, {"split": submission.split, "sequences": [sequence]})
+    # BURST's tool compares the split with that of the annotations, where there is one.
+    split = {"split": submission.split} if submission.split else {}
+    _write_json(path, {**split, "sequences": [sequence]})
 
 
 def _write_panoptic(folder: Path, result: VideoSegmentation, submission: SubmissionNames) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segblocks._optional import require
-from segblocks.metrics import burst_classes
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.classes import class_indices
 from segblocks.metrics.overlaps import box_iou, iou
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import VIS, VPS, HintTask
+from segblocks.text import burst_classes
 
 if TYPE_CHECKING:
     from segblocks.data.sample import ObjectInfo, VideoSample

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segblocks.data.burst import COMMON_CATEGORIES, BURSTDataset, write_burst
+from segblocks.data.burst import BURSTDataset, write_burst
+from segblocks.text import burst_classes
 from segblocks.text.vocabulary import Vocabulary
 from tests.data.made import assert_same_video, made_video
 
@@ -77,7 +78,7 @@ def test_what_the_dataset_says(root: Path) -> None:
         {"class_split": "common", "exhaustive": False},
         {"class_split": "uncommon", "exhaustive": True},
     ]
-    assert len(COMMON_CATEGORIES) == 78
+    assert len(burst_classes.COMMON) == 78
 
 
 def test_the_points_say_where_an_object_starts(root: Path) -> None:

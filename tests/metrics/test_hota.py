@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segblocks.data.burst import COMMON_CATEGORIES
 from segblocks.data.sample import ObjectInfo
-from segblocks.metrics import HOTA, burst_classes
+from segblocks.metrics import HOTA
 from segblocks.ops.rle import encode, to_coco
+from segblocks.text import burst_classes
 from segblocks.text.vocabulary import Vocabulary
 from tests.metrics.videos import STREET, annotated_video, blobs, followed, predicted_video
 
@@ -190,8 +190,3 @@ def test_burst_equals_trackeval_on_files(seed: int, tmp_path: Path) -> None:
     result = metric.compute()
     assert {name: result[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert 0.03 < result["HOTA"] < 0.95
-
-
-def test_common_classes_are_those_of_the_reader() -> None:
-    assert burst_classes.COMMON == COMMON_CATEGORIES
-    assert len(COMMON_CATEGORIES) == 78

@@ -9,7 +9,7 @@ from operator import index as as_integer
 import numpy as np
 from numpy.typing import NDArray
 
-from segblocks.data.sample import IGNORE, Frame, ObjectInfo, Truth, VideoSample
+from segblocks.data.sample import IGNORE, Frame, ObjectInfo, Truth, VideoSample, numbered_names
 from segblocks.data.synthetic.config import WorldConfig
 from segblocks.data.synthetic.expressions import describe
 from segblocks.data.synthetic.plan import plan_scene
@@ -121,7 +121,7 @@ class SyntheticWorld:
             ),
             points=points,
             hint_frames=dict(sorted(shown.items())),
-            frame_names=tuple(f"{t:05d}" for t in range(scene.num_frames)),
+            frame_names=numbered_names(scene.num_frames),
             fps=config.fps,
         )  # fmt: skip
 
