@@ -96,7 +96,7 @@ class YouTubeVISDataset(IndexedVideos):
         annotation_file: the JSON file, where it has another place.
         frames_folder: the folder of the frames, where it has another place.
         annotated: whether the videos are annotated, so that one without tracks is known to show no
-            object; None says so where the file has a track in any video.
+            object; None says so where the file has a track in any video. False leaves tracks out.
         name: of the dataset.
 
     Raises:
@@ -133,6 +133,7 @@ class YouTubeVISDataset(IndexedVideos):
         classes = choose_vocabulary(vocabulary, content, None, where, name=name)
         videos = _index_videos(content, where)
         tracks = list_field(content, "annotations", dict, where, optional=True)
+        tracks = [] if annotated is False else tracks
         self.has_annotations = bool(tracks) if annotated is None else annotated
         _index_tracks(tracks, videos, classes, where)
         self._videos = list(videos.values())

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from segblocks.data.burst import BURSTDataset, write_burst
+from segblocks.data.sample import ObjectInfo
 from segblocks.text import burst_classes
-from segblocks.text.vocabulary import Vocabulary
+from segblocks.text.vocabulary import Vocabulary, get_vocabulary
 from tests.data.made import assert_same_video, made_video
 
 #: 4 is common, 2 and 7 are not.
@@ -223,8 +224,16 @@ def test_other_errors(root: Path) -> None:
         BURSTDataset(root, split="test")
     with pytest.raises(ValueError, match="'LaSOT/bus-7': frame 1 has no annotation"):
         BURSTDataset(root)[0].read_truth(1)
-    with pytest.raises(ValueError, match="walk: every object needs a class"):
+    with pytest.raises(ValueError, match="write_burst: walk has no vocabulary"):
         write_burst([made_video(vocabulary=None)], root, "test")
+    unnamed = replace(made_video(), objects=(ObjectInfo(1),))
+    with pytest.raises(ValueError, match="walk: every object needs a class"):
+        write_burst([unnamed], root, "test")
+    other = made_video("run", vocabulary=get_vocabulary("ovis"))
+    with pytest.raises(ValueError, match="write_burst: all samples must have one vocabulary, run"):
+        write_burst([made_video(), other], root, "test")
+    with pytest.raises(ValueError, match="write_burst: there must be at least one sample"):
+        write_burst([], root, "test")
     (root / "frames/val/LaSOT/bus-7/00010.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"bus-7/00010\.png"):
         BURSTDataset(root)[0].read_frame(2)

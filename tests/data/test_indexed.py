@@ -20,6 +20,7 @@ from segblocks.data.indexed import (
     typed_field,
 )
 from segblocks.data.sample import VideoSample
+from segblocks.text.vocabulary import get_vocabulary
 from tests.data.made import made_video
 
 
@@ -36,6 +37,13 @@ def test_indices() -> None:
     for index in (3, -4):
         with pytest.raises(IndexError, match=f"three has 3 videos, got index {index}"):
             videos[index]
+
+
+def test_classes() -> None:
+    classes = get_vocabulary("ovis")
+    assert Three("three", "vis", "abc", classes).classes is classes
+    with pytest.raises(ValueError, match="three has no classes"):
+        _ = Three("three", "vos", "abc").classes
 
 
 def test_splits(tmp_path: Path) -> None:

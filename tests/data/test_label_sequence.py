@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from segblocks.data.davis import write_davis
-from segblocks.data.label_sequence import LabelFiles, judged_frames, write_labels
+from segblocks.data.label_sequence import FirstFrames, LabelFiles, judged_frames, write_labels
 from segblocks.data.registry import open_dataset
 from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 from segblocks.ops.label_map import masks_from_label_map
@@ -45,6 +46,24 @@ def test_any_label_map(tmp_path_factory: pytest.TempPathFactory, labels: np.ndar
     assert read.ids(0) == ids
     assert read.first_frames() == dict.fromkeys(ids, 0)
     assert not list(folder.glob(".*"))
+
+
+def test_first_frames_are_looked_for_once(tmp_path: Path) -> None:
+    sample = made_video("a", (1, 2), late={2: 1})
+    write_labels(tmp_path, sample, sample.file_names, void=None)
+    paths = {t: tmp_path / f"{name}.png" for t, name in enumerate(sample.file_names)}
+    first = FirstFrames()
+    found = first.find("a", LabelFiles(paths, sample.size))
+    assert found == {1: 0, 2: 1}
+    found.clear()
+    shutil.rmtree(tmp_path)
+    assert first.find("a", LabelFiles(paths, sample.size)) == {1: 0, 2: 1}
+
+
+def test_names_of_frames() -> None:
+    sample = made_video("a", (1,), num_frames=3)
+    assert sample.file_names == ("00000", "00005", "00010")
+    assert replace(sample, frame_names=()).file_names == ("00000", "00001", "00002")
 
 
 def test_higher_ids_are_on_top(tmp_path: Path) -> None:

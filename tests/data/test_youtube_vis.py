@@ -277,12 +277,26 @@ def test_missing_and_torn_files(root: Path) -> None:
         YouTubeVISDataset(root)
 
 
+def test_videos_without_an_object_stay_judged(tmp_path: Path) -> None:
+    made = made_video("empty", (), hints=False)
+    write_youtube_vis([made, MADE[0]], tmp_path / "some", suffix=".png")
+    some = YouTubeVISDataset(tmp_path / "some")
+    assert [sample.annotated for sample in some] == [made.annotated, MADE[0].annotated]
+    write_youtube_vis([made], tmp_path / "none", suffix=".png")
+    # A file without a track is what test sets look like.
+    assert YouTubeVISDataset(tmp_path / "none")[0].annotated == ()
+    sample = YouTubeVISDataset(tmp_path / "none", annotated=True)[0]
+    assert_same_video(sample, made)
+    hidden = YouTubeVISDataset(tmp_path / "some", annotated=False)[1]
+    assert (hidden.annotated, hidden.objects) == ((), ())
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other: object 1 has no class"):
         write_youtube_vis([replace(MADE[1], objects=(ObjectInfo(1),))], tmp_path)
-    with pytest.raises(ValueError, match="a: expected the vocabulary None, got None"):
+    with pytest.raises(ValueError, match="write_youtube_vis: a has no vocabulary"):
         write_youtube_vis([made_video("a", vocabulary=None)], tmp_path)
     mixed = [MADE[0], replace(MADE[1], vocabulary=get_vocabulary("ovis"))]
-    with pytest.raises(ValueError, match="other: expected the vocabulary"):
+    with pytest.raises(ValueError, match="all samples must have one vocabulary, other has"):
         write_youtube_vis(mixed, tmp_path)
     assert not (tmp_path / "valid/instances.json").exists()
