@@ -38,7 +38,7 @@ def peak_of_tensors(name: str, clip: Clip) -> int:
     events = [e for e in run.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
+        held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
         peak = max(peak, held)
     return peak
 
