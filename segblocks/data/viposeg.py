@@ -131,7 +131,7 @@ class VIPOSegDataset(IndexedVideos):
     ) -> None:
         """Refuse a video of which some objects are judged but never given."""
         lacking = set(self._labels[video]) - set(hint_frames)
-        if not hint_frames or not lacking or self.allow_missing:
+        if not lacking or self.allow_missing:
             return
         for number, t in full.first_frames().items():
             if number in lacking:

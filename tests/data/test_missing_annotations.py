@@ -68,6 +68,12 @@ def test_an_object_that_is_judged_but_not_given(tmp_path: Path) -> None:
         open_dataset("viposeg", tmp_path)[0]
     sample = open_dataset("viposeg", tmp_path, allow_missing=True)[0]
     assert sample.hint_frames == {1: 0, 2: 0}
+    shutil.rmtree(tmp_path / "valid/Annotations/walk")
+    with pytest.raises(FileNotFoundError, match=r"walk/00000\.png: no PNG gives object 1"):
+        open_dataset("viposeg", tmp_path)[0]
+    # Without truth nothing is judged, and what the classes list need not be given.
+    shutil.rmtree(tmp_path / "valid/Annotations_gt")
+    assert open_dataset("viposeg", tmp_path)[0].annotated == ()
 
 
 def test_sentences_need_no_hints(tmp_path: Path) -> None:
