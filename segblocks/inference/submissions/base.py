@@ -58,11 +58,6 @@ class Submission(ABC):
         """
 
 
-def frame_names(sample: VideoSample) -> tuple[str, ...]:
-    """Return the names of the frames, without suffix."""
-    return sample.frame_names or tuple(f"{t:05d}" for t in range(sample.num_frames))
-
-
 def find_root(place: Path, dataset: VideoDataset, folders: Iterable[str], layout: str) -> Path:
     """Return the folder in which the videos have theirs.
 

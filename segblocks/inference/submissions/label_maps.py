@@ -20,7 +20,6 @@ from segblocks.inference.submissions.base import (
     Submission,
     Videos,
     find_root,
-    frame_names,
     is_judged,
     video_files,
 )
@@ -71,7 +70,7 @@ class ObjectIds(_FramePictures):
             raise ValueError(f"video {sample.name!r} has no objects to follow")
         builder = VideoSegmentationBuilder(sample.size, task)
         folder = self.root / sample.name
-        for t, name in enumerate(frame_names(sample)):
+        for t, name in enumerate(sample.file_names):
             path = folder / f"{name}.png"
             if path.exists() or is_judged(sample, t):
                 labels = read_ids(path, sample.size, channels=1)
@@ -87,7 +86,7 @@ class ObjectIds(_FramePictures):
         for sample, result in videos:
             made = cls._make_folder(folder, sample)
             highest = max((track.id for track in result.tracks), default=0)
-            for t, name in enumerate(frame_names(sample)):
+            for t, name in enumerate(sample.file_names):
                 write_label_map(made / f"{name}.png", track_label_map(result, t), max_id=highest)
 
 
@@ -117,7 +116,7 @@ class Sentences(_FramePictures):
             raise ValueError(f"video {sample.name!r} has no sentences")
         builder = VideoSegmentationBuilder(sample.size, task)
         folder = self.root / sample.name
-        for t, name in enumerate(frame_names(sample)):
+        for t, name in enumerate(sample.file_names):
             paths = [folder / sentence.id / f"{name}.png" for sentence in sample.expressions]
             if all(path.exists() for path in paths) or is_judged(sample, t):
                 masks = np.stack([read_ids(p, sample.size, channels=1) > 0 for p in paths])
@@ -130,7 +129,7 @@ class Sentences(_FramePictures):
             made = cls._make_folder(folder, sample)
             for sentence, track in zip(sample.expressions, result.tracks, strict=True):
                 (made / sentence.id).mkdir()
-                for t, name in enumerate(frame_names(sample)):
+                for t, name in enumerate(sample.file_names):
                     mask = track.mask(t).astype(np.uint8) * 255
                     Image.fromarray(mask).save(made / sentence.id / f"{name}.png")
 
@@ -142,14 +141,14 @@ class _ClassPictures(_FramePictures):
         if sample.vocabulary is None:
             raise ValueError(f"video {sample.name!r} has no classes")
         folder = self.root / sample.name
-        paths = [(t, folder / f"{name}.png") for t, name in enumerate(frame_names(sample))]
+        paths = [(t, folder / f"{name}.png") for t, name in enumerate(sample.file_names)]
         return sample.vocabulary, paths
 
     @classmethod
     def write(cls, folder: Path, dataset: VideoDataset, videos: Videos) -> None:
         for sample, result in videos:
             made = cls._make_folder(folder, sample)
-            for t, name in enumerate(frame_names(sample)):
+            for t, name in enumerate(sample.file_names):
                 Image.fromarray(cls._paint(sample, result, t)).save(made / f"{name}.png")
 
     @staticmethod

@@ -25,7 +25,6 @@ from segblocks.inference.submissions.base import (
     Submission,
     Videos,
     flatten,
-    frame_names,
     is_judged,
     nothing_there,
     stream_json,
@@ -66,7 +65,7 @@ class PanopticFolders(Submission):
         }
         track_ids = number_tracks(labels, len(vocabulary))
         builder = VideoSegmentationBuilder(sample.size, VPS(vocabulary), vocabulary)
-        for t, name in enumerate(frame_names(sample)):
+        for t, name in enumerate(sample.file_names):
             path = self._picture(sample, name)
             if name not in known:
                 if is_judged(sample, t):
@@ -86,7 +85,7 @@ class PanopticFolders(Submission):
         return builder.finish(sample.num_frames, summaries)
 
     def files(self, sample: VideoSample) -> list[Path]:
-        pictures = [self._picture(sample, name) for name in frame_names(sample)]
+        pictures = [self._picture(sample, name) for name in sample.file_names]
         return [self.root / _RECORDS, *(path for path in pictures if path.exists())]
 
     @classmethod
@@ -104,7 +103,7 @@ class PanopticFolders(Submission):
         folder = pictures if cls.one_folder else pictures / sample.name
         folder.mkdir(parents=True, exist_ok=True)
         records = []
-        for t, name in enumerate(frame_names(sample)):
+        for t, name in enumerate(sample.file_names):
             panoptic = result.panoptic(t)
             Image.fromarray(id_to_rgb(panoptic.ids)).save(folder / f"{name}.png")
             records.append(
@@ -159,7 +158,7 @@ class PanopticPictures(PanopticFolders):
         }
 
     def _known(self, sample: VideoSample) -> dict[str, Segments]:
-        names = set(frame_names(sample))
+        names = set(sample.file_names)
         found = {name: s for name, s in self._frames[""].items() if name in names}
         if not found:
             raise FileNotFoundError(

@@ -19,7 +19,6 @@ from segblocks.inference.submissions.base import (
     Submission,
     Videos,
     flatten,
-    frame_names,
     nothing_there,
     stream_json,
 )
@@ -130,7 +129,7 @@ class BURSTResults(_OneFile):
         if not isinstance(task, HintTask):
             raise ValueError(f"video {sample.name!r} has no objects to follow")
         where, record = self._sequences[sample.name]
-        numbers = {name: t for t, name in enumerate(frame_names(sample))}
+        numbers = {name: t for t, name in enumerate(sample.file_names)}
         files = typed_field(record, "annotated_image_paths", list, where)
         frames = typed_field(record, "segmentations", list, where)
         if len(files) != len(frames):
@@ -187,7 +186,7 @@ def _burst_record(place: int, sample: VideoSample, result: VideoSegmentation) ->
     part, _, name = sample.name.rpartition("/")
     # The official tool finds videos by these numbers, and frames by these names.
     number = sample.attributes.get("sequence_id")
-    files = [f"{frame}.jpg" for frame in frame_names(sample)]
+    files = [f"{frame}.jpg" for frame in sample.file_names]
     if isinstance(sample.read_frame, FrameFiles):
         files = [path.name for path in sample.read_frame.paths]
     record = burst_sequence(
