@@ -151,7 +151,7 @@ class SemanticPointLoss:
                 logits = self._logits(embeddings[:, t], frame, groups, at)
                 best = logits.topk(min(2, len(logits)), dim=0).values
                 ignored = sample_labels(labels[t : t + 1], at)[0] == self.ignore_index
-                return (best[0] - best[-1]).masked_fill(ignored, _LEFT_OUT)
+                return (best[-1] - best[0]).masked_fill(ignored, _LEFT_OUT)
 
             frames.append(
                 importance_points(

@@ -161,3 +161,16 @@ def test_wrong_arguments_are_named() -> None:
         loss(embeddings, features, torch.zeros(1, 6, 6))
     with pytest.raises(ValueError, match="labels must be integers"):
         loss(embeddings, features, torch.zeros(2, 6, 6, dtype=torch.int64))
+
+
+def test_a_labelled_class_stays_in_though_nobody_predicts_it() -> None:
+    embeddings, _, features, labels, points = scene(2)
+    embeddings = torch.cat((embeddings, embeddings.mean(0, keepdim=True))).detach()
+    labels = labels.where(labels != 1, 4)
+    logits = slow_logits(embeddings, None, features, points, False)
+    assert not (logits.argmax(-1) == 4).any()
+    ours = SemanticPointLoss(ignore_null_classes=True)(embeddings, features, labels, points=points)
+    named = set(logits.argmax(-1).flatten().tolist()) | {0, 4}
+    entropy, _, _ = slow_sums(logits, labels, points, sorted(set(range(5)) - named))
+    torch.testing.assert_close(ours.cross_entropy.total, entropy)
+    assert ours.cross_entropy.mean < 100
