@@ -9,7 +9,6 @@ from types import ModuleType
 EXTRAS: dict[str, tuple[str, ...]] = {
     "video": ("av",),
     "eval": ("trackeval", "pycocotools"),
-    "xformers": ("xformers",),
 }
 
 
