@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segblocks.cli.arguments import count, path, words
@@ -36,7 +37,11 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="of the dataset's reader, such as all_frames=true; may be repeated",
     )
-    parser.add_argument("--out", type=path, required=True, help="folder for numbers and results")
+    parser.add_argument(
+        "--out",
+        type=path,
+        help="folder for numbers and results (default: segblocks-evaluation/DATASET-SPLIT)",
+    )
     source = parser.add_argument_group("what to measure")
     source.add_argument(
         "--model", help="a name of list-models, or a folder made by save_pretrained"
@@ -99,6 +104,8 @@ def run(args: argparse.Namespace) -> None:
     from segblocks.data import open_dataset
     from segblocks.inference import evaluate, write_submission
 
+    if args.out is None:
+        args.out = Path("segblocks-evaluation") / f"{args.dataset}-{args.split}"
     options = dict(args.dataset_option)
     try:
         dataset = open_dataset(args.dataset, args.root, split=args.split, **options)

@@ -72,6 +72,17 @@ def test_model_end_to_end(
     assert "settings.short_side was 0, is 32" in capsys.readouterr().err
 
 
+def test_without_out_the_folder_is_named_like_the_dataset(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    command = ["evaluate", "--dataset", "davis2017", "--root", "data", "--no-progress"]
+    assert main([*command, "--predictions", "saved"]) == 0
+    place = Path("segblocks-evaluation", "davis2017-val", "metrics.json")
+    assert capsys.readouterr().out.splitlines()[-1] == f"all numbers: {place}"
+    assert json.loads((folder / place).read_text())["counts"]["videos"] == 2
+
+
 def test_predictions_and_submission(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = ["--predictions", str(folder / "saved"), "--no-progress"]
     assert main(words(folder, *saved, "--submission", str(folder / "zip"))) == 0
