@@ -10,10 +10,10 @@ import pytest
 
 from segblocks import zoo
 from segblocks.cli import build_parser, main
-from segblocks.inference import evaluation_source
+from segblocks.inference.evaluation import source as evaluation_source
 from segblocks.zoo.checkpoint import file_hash, save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
-from tests.inference.evaluated import made_dataset, perfect, save_predictions
+from tests.inference.evaluation.evaluated import made_dataset, perfect, save_predictions
 
 MODEL = "tarvis_resnet50"
 

@@ -14,8 +14,8 @@ from segblocks.data import VideoDataset, open_dataset
 from segblocks.data.davis import write_davis
 from segblocks.data.sample import ObjectInfo, Truth, VideoSample
 from segblocks.data.synthetic import SyntheticWorld, world_config, write_world
-from segblocks.inference.predictions import video_place
-from segblocks.inference.sample_task import task_of
+from segblocks.inference.evaluation.predictions import video_place
+from segblocks.inference.evaluation.sample_task import task_of
 from segblocks.inference.writers import save_result
 from segblocks.results import (
     FrameResult,

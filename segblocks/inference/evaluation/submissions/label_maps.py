@@ -14,15 +14,15 @@ from segblocks.data.dataset import VideoDataset
 from segblocks.data.files import read_ids
 from segblocks.data.sample import VideoSample
 from segblocks.data.semantic_png import VOID, labels_from_categories
-from segblocks.inference.formats import kitti_step_picture
-from segblocks.inference.sample_task import hints_of, task_of
-from segblocks.inference.submissions.base import (
+from segblocks.inference.evaluation.sample_task import hints_of, task_of
+from segblocks.inference.evaluation.submissions.base import (
     Submission,
     Videos,
     find_root,
     is_judged,
     video_files,
 )
+from segblocks.inference.formats import kitti_step_picture
 from segblocks.inference.writers import track_label_map
 from segblocks.label_files import write_label_map
 from segblocks.metrics.classes import class_indices, predicted_classes

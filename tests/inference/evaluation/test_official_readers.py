@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from segblocks.data import VideoDataset, open_dataset
-from segblocks.inference.predictions import write_submission
+from segblocks.inference.evaluation.predictions import write_submission
 from segblocks.ops.rle import from_coco
-from tests.inference.evaluated import made_dataset, perfect, save_predictions, shifted
+from tests.inference.evaluation.evaluated import made_dataset, perfect, save_predictions, shifted
 
 
 def submit(name: str, folder: Path, make: Any) -> VideoDataset:

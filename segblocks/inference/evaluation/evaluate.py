@@ -16,15 +16,15 @@ from segblocks import __version__
 from segblocks._files import expand
 from segblocks.data.dataset import VideoDataset
 from segblocks.data.sample import VideoSample
-from segblocks.inference.evaluation import Evaluation
-from segblocks.inference.evaluation_metrics import MetricFactory, choose_metrics
-from segblocks.inference.evaluation_records import (
+from segblocks.inference.evaluation.metrics import MetricFactory, choose_metrics
+from segblocks.inference.evaluation.records import (
     CSV_FILE,
     METRICS_FILE,
     TABLE_FILE,
     EvaluationFolder,
 )
-from segblocks.inference.evaluation_source import ModelSource, SavedSource, Source
+from segblocks.inference.evaluation.report import Evaluation
+from segblocks.inference.evaluation.source import ModelSource, SavedSource, Source
 from segblocks.results import VideoSegmentation
 
 _COUNTED = ("frames", "annotated_frames", "objects")

@@ -14,16 +14,16 @@ from PIL import Image
 
 from segblocks.data import VideoDataset, list_datasets, open_dataset
 from segblocks.data.mose import write_mose
-from segblocks.inference.evaluate import evaluate
-from segblocks.inference.predictions import (
+from segblocks.inference.evaluation.evaluate import evaluate
+from segblocks.inference.evaluation.predictions import (
     ResultFolders,
     open_predictions,
     video_place,
     write_submission,
 )
-from segblocks.inference.submissions import SUBMISSIONS
+from segblocks.inference.evaluation.submissions import SUBMISSIONS
 from segblocks.label_files import id_to_rgb, read_pixels, rgb_to_id
-from tests.inference.evaluated import made_dataset, perfect, save_predictions, shifted
+from tests.inference.evaluation.evaluated import made_dataset, perfect, save_predictions, shifted
 
 
 def contents(folder: Path) -> dict[str, bytes]:

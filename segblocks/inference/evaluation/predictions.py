@@ -12,10 +12,10 @@ from urllib.parse import quote
 from segblocks._files import expand, whole_folder
 from segblocks.data.dataset import VideoDataset
 from segblocks.data.sample import VideoSample
+from segblocks.inference.evaluation.sample_task import asks_nothing
+from segblocks.inference.evaluation.submissions import SUBMISSIONS
+from segblocks.inference.evaluation.submissions.base import nothing_there, video_files
 from segblocks.inference.result_file import RESULT_FILE
-from segblocks.inference.sample_task import asks_nothing
-from segblocks.inference.submissions import SUBMISSIONS
-from segblocks.inference.submissions.base import nothing_there, video_files
 from segblocks.inference.writers import read_result
 from segblocks.results import VideoSegmentation
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segblocks.inference.sample_task import asks_nothing, open_sample, task_of
-from tests.inference.evaluated import squares_sample
+from segblocks.inference.evaluation.sample_task import asks_nothing, open_sample, task_of
+from tests.inference.evaluation.evaluated import squares_sample
 
 
 def test_task_of_late_objects() -> None:

@@ -22,10 +22,11 @@ from segblocks.data import VideoDataset, VideoSample, open_dataset
 from segblocks.data.burst import write_burst
 from segblocks.data.vipseg import write_vipseg
 from segblocks.data.youtube_vis import write_youtube_vis
-from segblocks.inference import evaluation_source, read_result, save_result
-from segblocks.inference.evaluate import evaluate
+from segblocks.inference import read_result, save_result
+from segblocks.inference.evaluation import source as evaluation_source
+from segblocks.inference.evaluation.evaluate import evaluate
 from segblocks.metrics import GScore
-from tests.inference.evaluated import (
+from tests.inference.evaluation.evaluated import (
     made_dataset,
     perfect,
     save_predictions,
@@ -183,7 +184,7 @@ def test_interrupted_evaluation_is_taken_up(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "kernels")])
-    words = [sys.executable, "-m", "tests.inference.killed", str(tmp_path)]
+    words = [sys.executable, "-m", "tests.inference.evaluation.killed", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(
         words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120

@@ -20,8 +20,7 @@ from segblocks.data.panoptic_png import (
     parse_segments,
 )
 from segblocks.data.sample import VideoSample
-from segblocks.inference.formats import segments_info
-from segblocks.inference.submissions.base import (
+from segblocks.inference.evaluation.submissions.base import (
     Submission,
     Videos,
     flatten,
@@ -29,6 +28,7 @@ from segblocks.inference.submissions.base import (
     nothing_there,
     stream_json,
 )
+from segblocks.inference.formats import segments_info
 from segblocks.label_files import id_to_rgb, rgb_to_id
 from segblocks.results import (
     FrameResult,

@@ -13,16 +13,16 @@ from segblocks.data.indexed import to_int, typed_field
 from segblocks.data.panoptic_png import category_indices
 from segblocks.data.rle_sequence import pack_counts
 from segblocks.data.sample import VideoSample
-from segblocks.inference.formats import burst_sequence, youtube_vis_records
-from segblocks.inference.sample_task import hints_of
-from segblocks.inference.submissions.base import (
+from segblocks.inference.evaluation.sample_task import hints_of
+from segblocks.inference.evaluation.submissions.base import (
     Submission,
     Videos,
     flatten,
     nothing_there,
     stream_json,
 )
-from segblocks.inference.submissions.label_maps import check_known
+from segblocks.inference.evaluation.submissions.label_maps import check_known
+from segblocks.inference.formats import burst_sequence, youtube_vis_records
 from segblocks.ops.rle import RLE, area, from_coco
 from segblocks.results import Track, VideoSegmentation
 from segblocks.tasks import VIS, HintTask

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segblocks.data.files import read_json
-from segblocks.inference.predictions import RESULTS, video_place
+from segblocks.inference.evaluation.predictions import RESULTS, video_place
 from segblocks.inference.writers import save_result
 from segblocks.results import VideoSegmentation
 

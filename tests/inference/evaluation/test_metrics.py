@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from segblocks.inference.evaluation_metrics import choose_metrics
+from segblocks.inference.evaluation.metrics import choose_metrics
 from segblocks.metrics import JAndF
-from tests.inference.evaluated import made_dataset, squares_davis
+from tests.inference.evaluation.evaluated import made_dataset, squares_davis
 
 
 @pytest.mark.parametrize(

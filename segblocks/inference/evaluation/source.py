@@ -18,8 +18,8 @@ from segblocks.data.dataset import VideoDataset
 from segblocks.data.sample import VideoSample
 from segblocks.inference.checks import check_model, check_settings, find_device
 from segblocks.inference.engine import segment
-from segblocks.inference.predictions import Predictions, open_predictions, stamp_files
-from segblocks.inference.sample_task import asks_nothing, open_sample, task_of
+from segblocks.inference.evaluation.predictions import Predictions, open_predictions, stamp_files
+from segblocks.inference.evaluation.sample_task import asks_nothing, open_sample, task_of
 from segblocks.results import VideoSegmentation
 
 _EXEMPLAR_TASKS = ("vos", "pet")

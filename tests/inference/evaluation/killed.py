@@ -1,7 +1,7 @@
 """Kill an evaluation at each file that it writes or moves, and take it up again.
 
-Run as a program of its own, ``python -m tests.inference.killed FOLDER``. It prints as JSON, for
-every moment of death, what was done before and what afterwards.
+Run as a program of its own, ``python -m tests.inference.evaluation.killed FOLDER``. It prints as
+JSON, for every moment of death, what was done before and what afterwards.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any, TextIO
 
 import torch
 
-from segblocks.inference import evaluation_source, read_result
-from segblocks.inference.evaluate import evaluate
-from tests.inference.evaluated import squares_davis
+from segblocks.inference import read_result
+from segblocks.inference.evaluation import source as evaluation_source
+from segblocks.inference.evaluation.evaluate import evaluate
+from tests.inference.evaluation.evaluated import squares_davis
 from tests.oracle import OracleModel
 
 

@@ -1,7 +1,7 @@
 """The submission formats of the benchmarks, written and read."""
 
-from segblocks.inference.submissions.base import Submission
-from segblocks.inference.submissions.label_maps import (
+from segblocks.inference.evaluation.submissions.base import Submission
+from segblocks.inference.evaluation.submissions.label_maps import (
     AnnotationFolders,
     ClassIndices,
     ObjectIds,
@@ -9,8 +9,8 @@ from segblocks.inference.submissions.label_maps import (
     Sentences,
     StepMaps,
 )
-from segblocks.inference.submissions.panoptic import PanopticFolders, PanopticPictures
-from segblocks.inference.submissions.tracks import BURSTResults, YouTubeVISResults
+from segblocks.inference.evaluation.submissions.panoptic import PanopticFolders, PanopticPictures
+from segblocks.inference.evaluation.submissions.tracks import BURSTResults, YouTubeVISResults
 
 #: The submission format of each dataset that has one.
 SUBMISSIONS: dict[str, type[Submission]] = {

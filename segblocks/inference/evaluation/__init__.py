@@ -1,0 +1,1 @@
+"""A model, or what it predicted, against a dataset."""
