@@ -25,6 +25,31 @@ for _backbone, _parameters in {
         source="tarvis",
     )
 
+# Slim enough for a CPU: 5.0 M parameters, of which 2.9 M are the backbone's.
+TARVIS_NANO = TarViSConfig(
+    backbone="tf_efficientnet_lite0",
+    vocabularies=("synthetic", "coco_panoptic"),
+    embed_dim=96,
+    num_heads=6,
+    neck_layers=2,
+    neck_hidden_dim=384,
+    decoder_layers=6,
+    decoder_hidden_dim=384,
+    encoder_layers=2,
+    encoder_hidden_dim=384,
+    num_instance_queries=40,
+    max_points=(None, None),
+    size_multiple=32,
+    pixel_mean=(127.0, 127.0, 127.0),
+    pixel_std=(128.0, 128.0, 128.0),
+)
+register_model(
+    "tarvis_nano",
+    TARVIS_NANO,
+    TarViS,
+    description="TarViS, EfficientNet-Lite0: VIS, VPS, VOS, PET on a CPU",
+)
+
 __all__ = [
     "FINETUNE_VOCABULARIES",
     "PRETRAIN_VOCABULARIES",

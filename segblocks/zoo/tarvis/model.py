@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from segblocks.nn import (
     ClipOutput,
     Decoder,
+    EncodedObjects,
     FeedForward,
     GroupMaskEmbedding,
     MaskedCrossAttention,
     ObjectEncoder,
     Predict,
+    Prediction,
     Queries,
     QueryClassHead,
     SelfAttention,
@@ -153,23 +156,76 @@ class TarViS(PretrainedModel):
         pyramid = self.extract(frames) if features is None else features
         self._check_features(pyramid, frames)
         levels = self.neck(pyramid)
-        context = self.decoder.context(levels)
-        hinted = self._hinted([t for t in tasks if isinstance(t, HintTask)], levels, size)
-        queries, slices = self._queries(tasks, levels, hinted)
-        predictions = self.decoder(queries, context).predictions
+        asked = self._ask(tasks, levels, size)
+        predictions = self.decoder(asked.queries, self.decoder.context(levels)).predictions
         indices = _frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
             state = self._begin(tasks, size, indices[0])
         return ClipOutput(
             predictions,
             levels[MASK_STRIDE],
-            queries.groups,
+            asked.queries.groups,
             model_size=size,
             frame_indices=indices,
-            object_slices=slices,
-            object_ids=hinted.ids if hinted else (),
+            object_slices=asked.object_slices,
+            object_ids=asked.object_ids,
             state=state,
         )
+
+    def forward_clips(
+        self,
+        frames: Tensor,
+        tasks: Sequence[Task | Sequence[Task]],
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> tuple[ClipOutput, ...]:
+        """Segment clips that have tasks of their own, for training.
+
+        Backbone and neck take all clips at once, the decoder those whose groups of queries have
+        the same sizes. Each clip comes out as it would alone.
+
+        Args:
+            frames: (B, T, 3, H, W), as in :meth:`forward`.
+            tasks: of each clip, hints of any number of objects.
+            generators: of each clip, on the CPU; draws the points that the object encoder keeps.
+
+        Returns:
+            One output a clip, each with one clip and without a state.
+
+        Raises:
+            ValueError: tasks or generators that are not one a clip; else as :meth:`forward`.
+        """
+        self._check_frames(frames)
+        for name, given in {"tasks": tasks, "generators": generators}.items():
+            if given is not None and len(given) != len(frames):
+                raise ValueError(f"TarViS: {name} must be {len(frames)}, one a clip, got {len(given)}")
+        checked = [self._check_tasks(as_tasks(task)) for task in tasks]
+        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        levels = self.neck(self.extract(frames))
+        clips = [
+            dict(zip(levels, of_clip, strict=True))
+            for of_clip in zip(*(level.split(1) for level in levels.values()), strict=True)
+        ]
+        asked = [
+            self._ask(task, clip, size, generators[b] if generators else None)
+            for b, (task, clip) in enumerate(zip(checked, clips, strict=True))
+        ]
+        outputs: dict[int, ClipOutput] = {}
+        for members in _same_layout(asked):
+            together = levels if len(members) == len(clips) else _select(levels, members)
+            queries = _stack([asked[b].queries for b in members])
+            predictions = self.decoder(queries, self.decoder.context(together)).predictions
+            for place, b in enumerate(members):
+                outputs[b] = ClipOutput(
+                    tuple(_of_clip(prediction, place) for prediction in predictions),
+                    clips[b][MASK_STRIDE],
+                    queries.groups,
+                    model_size=size,
+                    frame_indices=tuple(range(frames.shape[1])),
+                    object_slices=asked[b].object_slices,
+                    object_ids=asked[b].object_ids,
+                )
+        return tuple(outputs[b] for b in range(len(clips)))
 
     def video_policy(self, task: Task | Sequence[Task], **settings: Any) -> TarViSPolicy:
         """Say how a video is cut into clips, and how their outputs join.
@@ -233,33 +289,29 @@ class TarViS(PretrainedModel):
         padded = (finest.shape[-2] * MASK_STRIDE, finest.shape[-1] * MASK_STRIDE)
         return gather_hints(tasks, finest.shape[1], size, padded, finest.device)
 
-    def _queries(
-        self, tasks: tuple[Task, ...], levels: dict[int, Tensor], hinted: HintedObjects | None
-    ) -> tuple[Queries, tuple[slice, ...]]:
+    def _ask(
+        self,
+        tasks: tuple[Task, ...],
+        levels: dict[int, Tensor],
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+    ) -> _Asked:
+        """Make the queries of some tasks for clips whose neck features are ``levels``."""
         parts: dict[str, Tensor] = {}
         for task in tasks:
             if isinstance(task, CategoryTask):
+                rows = self.queries.semantic_rows(task.resolve())
                 parts["instance"] = self.queries.instance
                 parts["background"] = self.queries.background
-                parts["semantic"] = self.queries.semantic[
-                    self.queries.semantic_rows(task.resolve())
-                ]
+                parts["semantic"] = self.queries.semantic[rows]
+        hinted = self._hinted([t for t in tasks if isinstance(t, HintTask)], levels, size)
         slices: tuple[slice, ...] = ()
         if hinted is not None:
-            num_queries = self.config.queries_per_object[0 if self.training else 1]
-            references = {s: level[0, list(hinted.frames)] for s, level in levels.items()}
-            encoded = self.object_encoder(
-                references,
-                hinted.masks,
-                hinted.points,
-                hinted.point_frames,
-                queries_per_object=num_queries,
-                max_points=self.config.max_points[0 if self.training else 1],
-            )
-            parts["object_background"] = encoded.background
             start = sum(len(part) for part in parts.values())
+            encoded = self._encode(hinted, levels, generator)
+            parts["object_background"] = encoded.background
             parts["object"] = encoded.objects
-            slices = hinted.slices(num_queries, start)
+            slices = hinted.slices(self._queries_per_object, start + len(encoded.background))
         batch = levels[MASK_STRIDE].shape[0]
         queries = concatenate_queries(
             [
@@ -267,7 +319,62 @@ class TarViS(PretrainedModel):
                 for name, content in parts.items()
             ]
         )
-        return queries, slices
+        return _Asked(queries, slices, hinted.ids if hinted else ())
+
+    @property
+    def _queries_per_object(self) -> int:
+        return self.config.queries_per_object[0 if self.training else 1]
+
+    def _encode(
+        self, hinted: HintedObjects, levels: dict[int, Tensor], generator: torch.Generator | None
+    ) -> EncodedObjects:
+        return self.object_encoder(
+            {stride: level[0, list(hinted.frames)] for stride, level in levels.items()},
+            hinted.masks,
+            hinted.points,
+            hinted.point_frames,
+            queries_per_object=self._queries_per_object,
+            max_points=self.config.max_points[0 if self.training else 1],
+            generator=generator,
+        )
+
+
+class _Asked(NamedTuple):
+    """The queries of some tasks, and which of them stand for which object."""
+
+    queries: Queries
+    object_slices: tuple[slice, ...]
+    object_ids: tuple[int, ...]
+
+
+def _same_layout(asked: Sequence[_Asked]) -> list[list[int]]:
+    """Group clips whose queries can stand in one batch."""
+    layouts: dict[tuple[Any, ...], list[int]] = {}
+    for b, clip in enumerate(asked):
+        layout = tuple((name, part.stop) for name, part in clip.queries.groups.items())
+        layouts.setdefault(layout, []).append(b)
+    return list(layouts.values())
+
+
+def _select(levels: dict[int, Tensor], clips: list[int]) -> dict[int, Tensor]:
+    return {stride: level[clips] for stride, level in levels.items()}
+
+
+def _stack(queries: Sequence[Queries]) -> Queries:
+    content = torch.cat([q.content for q in queries])
+    return replace(queries[0], content=content)
+
+
+def _of_clip(prediction: Prediction, place: int) -> Prediction:
+    """The prediction of one clip of a batch."""
+    here = slice(place, place + 1)
+    logits = prediction.class_logits
+    return replace(
+        prediction,
+        queries=prediction.queries[here],
+        mask_embeddings=prediction.mask_embeddings[here],
+        class_logits=None if logits is None else logits[here],
+    )
 
 
 def _frame_indices(
