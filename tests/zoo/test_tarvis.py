@@ -93,6 +93,35 @@ def test_clips_of_a_batch_do_not_mix() -> None:
     torch.testing.assert_close(both.queries[-1][1], alone.queries[-1][0], atol=1e-4, rtol=1e-4)
 
 
+def test_clips_with_tasks_of_their_own_come_out_as_alone() -> None:
+    video = frames(batch=4)
+    tasks = [
+        VIS("ovis"),
+        [VOS({1: MASKS}), PET([(10, 10)])],
+        VOS(MASKS[:1]),
+        [VOS(MASKS[::-1]), PET({2: [(70, 30)]})],
+    ]
+    with torch.no_grad():
+        outputs = slim().forward_clips(video, tasks)
+        for b, task in enumerate(tasks):
+            alone = slim()(video[b : b + 1], task)
+            assert outputs[b].groups == alone.groups
+            assert outputs[b].object_slices == alone.object_slices
+            assert outputs[b].object_ids == alone.object_ids
+            torch.testing.assert_close(
+                outputs[b].mask_logits, alone.mask_logits, atol=1e-3, rtol=1e-3
+            )
+            if alone.class_logits is not None:
+                torch.testing.assert_close(
+                    outputs[b].class_logits, alone.class_logits, atol=1e-4, rtol=1e-4
+                )
+
+
+def test_clips_need_a_task_each() -> None:
+    with pytest.raises(ValueError, match="tasks must be 2, one a clip, got 1"):
+        slim().forward_clips(frames(batch=2), [VIS("ovis")])
+
+
 def test_masks_and_points_become_objects() -> None:
     output = run(VOS(MASKS))
     assert output.groups == {"object_background": slice(0, 16), "object": slice(16, 32)}

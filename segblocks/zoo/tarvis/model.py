@@ -198,7 +198,9 @@ class TarViS(PretrainedModel):
         self._check_frames(frames)
         for name, given in {"tasks": tasks, "generators": generators}.items():
             if given is not None and len(given) != len(frames):
-                raise ValueError(f"TarViS: {name} must be {len(frames)}, one a clip, got {len(given)}")
+                raise ValueError(
+                    f"TarViS: {name} must be {len(frames)}, one a clip, got {len(given)}"
+                )
         checked = [self._check_tasks(as_tasks(task)) for task in tasks]
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         levels = self.neck(self.extract(frames))
