@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     _print("segblocks", _versions())
     _print("devices", devices)
     _print("environment", [(name, os.environ.get(name, "not set")) for name in _VARIABLES])
+    _print("models that come with trained weights", _weights())
     problem = _print_backends(types)
     _print("extras", _extras())
     if problem is not None:
@@ -68,6 +69,21 @@ def _devices() -> tuple[list[tuple[str, str]], list[str]]:
     built = torch.version.cuda
     reason = f"no GPU found (torch is built for CUDA {built})" if built else "torch is a CPU build"
     return [*rows, ("cuda", reason)], ["cpu"]
+
+
+def _weights() -> list[tuple[str, str]]:
+    from segblocks import zoo
+    from segblocks.zoo.hub import WEIGHTS_FILE
+    from segblocks.zoo.registry import get_entry
+
+    rows = []
+    for name in zoo.list_models():
+        folder = get_entry(name).default_checkpoint
+        if folder is not None:
+            path = folder / WEIGHTS_FILE
+            there = f"{path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else "MISSING"
+            rows.append((name, f"{there}, {folder}"))
+    return rows or [("none", "a name needs a checkpoint")]
 
 
 def _print_backends(device_types: list[str]) -> str | None:

@@ -16,7 +16,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the names that fit, each with its description."""
+    """Print the names that fit, each with its description and whether it comes with weights."""
     from segblocks import zoo
     from segblocks.zoo.registry import get_entry
 
@@ -27,4 +27,6 @@ def run(args: argparse.Namespace) -> None:
         )
     width = max(map(len, names))
     for name in names:
-        print(f"{name:{width}}  {get_entry(name).description}")
+        entry = get_entry(name)
+        included = "" if entry.default_checkpoint is None else "; trained weights included"
+        print(f"{name:{width}}  {entry.description}{included}")

@@ -21,7 +21,7 @@ def check_words(model: str, checkpoint: Path | None) -> None:
     from segblocks.zoo.registry import get_entry
 
     if model in zoo.list_models():
-        if checkpoint is None:
+        if checkpoint is None and get_entry(model).default_checkpoint is None:
             raise ValueError(
                 f"--model needs --checkpoint, a file with the weights of {model} or a folder made "
                 "by save_pretrained"
@@ -38,7 +38,8 @@ def load_model(model: str, checkpoint: Path | None) -> Any:
 
     Args:
         model: a name of ``list-models``, or a folder made by ``save_pretrained``.
-        checkpoint: a file with weights, or such a folder; None where ``model`` is one.
+        checkpoint: a file with weights, or such a folder; None where ``model`` is one, or comes
+            with weights.
 
     Returns:
         The model, in evaluation mode.
@@ -50,9 +51,9 @@ def load_model(model: str, checkpoint: Path | None) -> Any:
     from segblocks import zoo
 
     check_words(model, checkpoint)
-    if checkpoint is None:
+    if checkpoint is None and model not in zoo.list_models():
         return zoo.from_pretrained(Path(model).expanduser())
-    if not checkpoint.is_dir():
+    if checkpoint is None or not checkpoint.is_dir():
         return zoo.create_model(model, checkpoint=checkpoint)
     loaded = zoo.from_pretrained(checkpoint)
     _check_named(model, checkpoint, loaded)

@@ -140,6 +140,38 @@ def check_finite(
         raise CheckpointError(f"{where}{len(bad)} tensors hold NaN or infinite values: {shown}")
 
 
+def in_precision(state_dict: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Round the floating-point tensors of a state dict to another type.
+
+    Args:
+        state_dict: Name to tensor; integers and booleans stay as they are.
+        dtype: Such as ``torch.float16``, which halves the file of a float32 model. Loading gives
+            back the model's own type, with the rounding.
+
+    Returns:
+        Name to tensor.
+
+    Raises:
+        TypeError: The type is no floating-point one.
+        CheckpointError: Finite values are too large for it; names the tensors.
+
+    Example:
+        >>> in_precision({"w": torch.ones(2), "n": torch.tensor(3)}, torch.float16)
+        {'w': tensor([1., 1.], dtype=torch.float16), 'n': tensor(3)}
+    """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point type such as torch.float16, got {dtype!r}")
+    check_finite(state_dict)
+    rounded = {
+        name: value.detach().to(dtype) if value.is_floating_point() else value
+        for name, value in state_dict.items()
+    }
+    large = [name for name, value in rounded.items() if not bool(torch.isfinite(value).all())]
+    if large:
+        raise CheckpointError(f"values of {', '.join(large[:10])} are too large for {dtype}")
+    return rounded
+
+
 def save_safetensors(
     state_dict: Mapping[str, Tensor],
     path: str | os.PathLike[str],

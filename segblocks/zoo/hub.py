@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import nn
 
@@ -18,6 +19,7 @@ from segblocks._files import expand, whole_folder
 from segblocks.zoo.checkpoint import (
     CheckpointError,
     check_finite,
+    in_precision,
     load_checkpoint,
     save_safetensors,
 )
@@ -76,6 +78,7 @@ class PretrainedModel(
         self,
         save_directory: str | os.PathLike[str],
         *,
+        dtype: torch.dtype | None = None,
         config: Any = None,
         repo_id: str | None = None,
         push_to_hub: bool = False,
@@ -89,6 +92,8 @@ class PretrainedModel(
 
         Args:
             save_directory: The folder.
+            dtype: Of the floating-point numbers in the file, such as ``torch.float16``, which
+                halves it; None keeps the model's. Loading gives back the model's own type.
             config: Only for the signature of the hub; the model's own is saved.
             repo_id: Where to push, by default the folder's name.
             push_to_hub: Upload it, too.
@@ -101,12 +106,13 @@ class PretrainedModel(
         Raises:
             OSError: The folder cannot be written, or the disk is full; names it.
             ValueError: Another config or text of the card was given.
+            CheckpointError: Values are too large for ``dtype``; names them.
         """
         if config is not None or model_card_kwargs:
             raise ValueError("save_pretrained: config and model card are made from the model")
         folder = expand(save_directory)
         with whole_folder(folder) as fresh:
-            self._write_files(fresh)
+            self._write_files(fresh, dtype)
             if (folder / CARD_FILE).exists():
                 (fresh / CARD_FILE).unlink(missing_ok=True)
         if push_to_hub:
@@ -201,7 +207,7 @@ class PretrainedModel(
             folder: The saved one.
         """
 
-    def _write_files(self, folder: Path) -> None:
+    def _write_files(self, folder: Path, dtype: torch.dtype | None) -> None:
         name, version = type(self).__name__, segblocks.__version__
         module = cast(nn.Module, self)
         record = {
@@ -212,7 +218,10 @@ class PretrainedModel(
         }
         (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n")
         metadata = {"architecture": name, "segblocks_version": version}
-        save_safetensors(module.state_dict(), folder / WEIGHTS_FILE, metadata)
+        state = module.state_dict()
+        if dtype is not None:
+            state = in_precision(state, dtype)
+        save_safetensors(state, folder / WEIGHTS_FILE, metadata)
         origin = ", ".join(f"{key} `{value}`" for key, value in self.provenance.items())
         card = _CARD.format(
             architecture=name,

@@ -20,9 +20,15 @@ from segblocks.zoo.checkpoint import (
     load_checkpoint,
     read_metadata,
 )
-from segblocks.zoo.hub import PretrainedModel, locate, read_record
+from segblocks.zoo.hub import WEIGHTS_FILE, PretrainedModel, locate, read_record
 from segblocks.zoo.key_map import compare_state_dicts
 from segblocks.zoo.sources import Weights, convert_state_dict, get_advice, suggest
+
+#: Where weights lie that come with the package: a saved folder for each model, by its name.
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+#: What :func:`create_model` takes as ``checkpoint`` for weights that are drawn anew.
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class ModelEntry:
         model_class: Made from a config.
         description: One line for listings.
         source: Whose checkpoints it can read besides our own, a name of ``zoo.sources``.
+        default_checkpoint: Folder of ``save_pretrained`` whose weights it has where none are named,
+            or None.
     """
 
     name: str
@@ -42,6 +50,7 @@ class ModelEntry:
     model_class: type[PretrainedModel]
     description: str
     source: str | None = None
+    default_checkpoint: Path | None = None
 
 
 _MODELS: dict[str, ModelEntry] = {}
@@ -54,6 +63,7 @@ def register_model(
     *,
     description: str,
     source: str | None = None,
+    default_checkpoint: str | os.PathLike[str] | None = None,
 ) -> None:
     """Make a model known under a name.
 
@@ -63,13 +73,17 @@ def register_model(
         model_class: Takes such a config.
         description: One line.
         source: Whose checkpoints it can read besides our own.
+        default_checkpoint: Folder of ``save_pretrained`` with its trained weights, which
+            :func:`create_model` then loads where no others are named. Those that come with the
+            package lie in ``SHIPPED_WEIGHTS / name``.
 
     Raises:
         ValueError: The name is taken.
     """
     if name in _MODELS:
         raise ValueError(f"register_model: {name!r} is registered already")
-    _MODELS[name] = ModelEntry(name, config, model_class, description, source)
+    default = None if default_checkpoint is None else expand(default_checkpoint)
+    _MODELS[name] = ModelEntry(name, config, model_class, description, source, default)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -122,13 +136,17 @@ def create_model(
     weights: Weights = "student",
     **overrides: Any,
 ) -> PretrainedModel:
-    """Build a model, with random weights or those of a checkpoint.
+    """Build a model, with the weights of a checkpoint, those that come with it, or random ones.
+
+    A model with weights is in evaluation mode, and ``model.provenance`` says where they come from,
+    through a conversion too; one with random weights is in training mode.
 
     Args:
         name: One of :func:`list_models`.
-        checkpoint: File of the published implementation, converted strictly, or of our own.
-            The model is then in evaluation mode, and ``model.provenance`` says where its weights
-            come from, through a conversion too. A folder is read by :func:`from_pretrained`.
+        checkpoint: File of the published implementation, converted strictly, or of our own. A
+            folder is read by :func:`from_pretrained`. None takes the trained weights that come
+            with the model, as with ``*_nano``, and random ones where none do; ``"random"`` draws
+            them in any case, for training from scratch (``./random`` is a file of this name).
         weights: Where an official file holds two sets: the trained one, or its moving average.
         overrides: Fields of the model's config to set differently.
 
@@ -137,18 +155,45 @@ def create_model(
 
     Raises:
         ValueError: Unknown name or field.
+        FileNotFoundError: There is no such checkpoint, or the model's own is not installed.
         IsADirectoryError: The checkpoint is a folder.
-        CheckpointError: The file is damaged, unsafe, holds NaN, or is of another model.
+        CheckpointError: The file is damaged, unsafe, holds NaN, or is of another model; or the
+            weights that come with the model do not fit the overrides.
     """
     entry = get_entry(name)
-    model = entry.model_class(config=_override(entry, overrides))  # type: ignore[call-arg]
+    config = _override(entry, overrides)
+    if checkpoint is None and entry.default_checkpoint is not None:
+        return _load_default(entry, entry.default_checkpoint, overrides)
+    model = entry.model_class(config=config)  # type: ignore[call-arg]
     module = cast(nn.Module, model)
-    if checkpoint is not None:
+    if checkpoint is not None and checkpoint != RANDOM:
         path = expand(checkpoint)
         state, own = _read_for(name, module.state_dict(), path, weights)
         module.load_state_dict(state)
         model.provenance = _provenance(path, "segblocks" if own else str(entry.source))
         module.eval()
+    return model
+
+
+def _load_default(entry: ModelEntry, folder: Path, overrides: Mapping[str, Any]) -> PretrainedModel:
+    """A model with the weights that come with it."""
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"create_model: the weights of {entry.name} are not where they should be ({path}); "
+            f"install segblocks anew, or name a checkpoint ({RANDOM!r} draws random weights)"
+        )
+    try:
+        model = entry.model_class.load_folder(folder, overrides)
+    except CheckpointError as error:
+        if not overrides:
+            raise
+        raise CheckpointError(
+            f"create_model: the weights of {entry.name} do not fit {', '.join(overrides)}; "
+            f"checkpoint={RANDOM!r} draws others that do: {error}"
+        ) from error
+    origin = {"file": f"{folder.name}/{WEIGHTS_FILE}", "sha256": file_hash(path)}
+    model.provenance = origin | {"source": "segblocks"} | dict(model.provenance)
     return model
 
 
