@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from segblocks.zoo.checkpoint import CheckpointError
 from segblocks.zoo.key_rules import Drop, Rename, Rule
+
+SWIN_BY_WIDTH = {96: "swin_tiny", 128: "swin_base", 192: "swin_large"}
 
 _STRIDES = (4, 8, 16, 32)
 _FROZEN_NORM = "{leaf:weight|bias|running_mean|running_var}"
@@ -62,3 +69,36 @@ def swin_rules(source: str = "backbone.", target: str = "backbone.") -> list[Rul
             Rename(f"{source}norm{stage}.{{leaf}}", f"{target}norms.{stride}.{{leaf:weight|bias}}"),
         ]
     return rules
+
+
+def detect_backbone(
+    state_dict: Mapping[str, Tensor],
+    source: str = "backbone.",
+    *,
+    stem: str = "stem.conv1.weight",
+    patches: str = "patch_embed.proj.weight",
+) -> str:
+    """Read off a state dict which backbone it holds.
+
+    Args:
+        state_dict: Of a published model.
+        source: Prefix of the backbone's names.
+        stem: Name of a ResNet's first convolution behind the prefix.
+        patches: Name of a Swin's patch embedding behind the prefix.
+
+    Returns:
+        A name that :class:`TimmBackbone` knows.
+
+    Raises:
+        CheckpointError: It is neither a ResNet nor a Swin of a known width.
+    """
+    if f"{source}{stem}" in state_dict:
+        return "resnet50"
+    embedding = state_dict.get(f"{source}{patches}")
+    width = None if embedding is None else len(embedding)
+    if width not in SWIN_BY_WIDTH:
+        raise CheckpointError(
+            f"the backbone must be ResNet-50 or a Swin of width {list(SWIN_BY_WIDTH)}, "
+            f"got {'neither' if width is None else f'width {width}'}"
+        )
+    return SWIN_BY_WIDTH[width]

@@ -6,22 +6,28 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from segblocks.zoo.backbone_keys import resnet50_rules, swin_rules
+from segblocks.zoo.backbone_keys import detect_backbone, resnet50_rules, swin_rules
 from segblocks.zoo.checkpoint import CheckpointError
 from segblocks.zoo.key_map import KeyMap, compare_state_dicts, meta_state_dict
 from segblocks.zoo.key_rules import Drop, Rename, Rule, Split, packed_attention
+from segblocks.zoo.mask2former_keys import (
+    LEAF,
+    MASK_STRIDE,
+    STRIDES,
+    decoder_layer_rules,
+    feed_forward,
+    neck_rules,
+)
 from segblocks.zoo.tarvis.config import (
     FINETUNE_VOCABULARIES,
     PRETRAIN_VOCABULARIES,
     TarViSConfig,
 )
-from segblocks.zoo.tarvis.model import MASK_HEADS, MASK_STRIDE, STRIDES, TarViS
+from segblocks.zoo.tarvis.model import MASK_HEADS, TarViS
 from segblocks.zoo.tarvis.queries import GROUPS
 
 BACKBONE = "backbone.backbone."
 SEMANTIC = "embedding_container._semantic_queries"
-LEAF = "{leaf:weight|bias}"
-SWIN_BY_WIDTH = {96: "swin_tiny", 128: "swin_base", 192: "swin_large"}
 VOCABULARIES_BY_ROWS = {228: FINETUNE_VOCABULARIES, 383: PRETRAIN_VOCABULARIES}
 OFFICIAL_GROUPS = {"object": "vos", "object_background": "background_vos"}
 
@@ -92,21 +98,8 @@ def detect_config(state_dict: Mapping[str, Tensor]) -> TarViSConfig:
             f"the finetune or the pretrain vocabularies and a type embedding; got {rows}"
         )
     return TarViSConfig(
-        backbone=_detect_backbone(state_dict), vocabularies=VOCABULARIES_BY_ROWS[rows]
+        backbone=detect_backbone(state_dict, BACKBONE), vocabularies=VOCABULARIES_BY_ROWS[rows]
     )
-
-
-def _detect_backbone(state_dict: Mapping[str, Tensor]) -> str:
-    if f"{BACKBONE}stem.conv1.weight" in state_dict:
-        return "resnet50"
-    patches = state_dict.get(f"{BACKBONE}patch_embed.proj.weight")
-    width = None if patches is None else len(patches)
-    if width not in SWIN_BY_WIDTH:
-        raise CheckpointError(
-            f"the backbone must be ResNet-50 or a Swin of width {list(SWIN_BY_WIDTH)}, "
-            f"got {'neither' if width is None else f'width {width}'}"
-        )
-    return SWIN_BY_WIDTH[width]
 
 
 def key_map(backbone: str) -> KeyMap:
@@ -125,35 +118,18 @@ def key_map(backbone: str) -> KeyMap:
 
 
 def _neck_rules() -> list[Rule | Drop]:
-    fpn, encoder = "backbone.fpn.", "backbone.fpn.transformer.encoder."
-    deformable = (f"{encoder}layers.{{i}}", "neck.deformable_layers.{i}")
-    temporal = (f"{encoder}temporal_layers.{{i}}", "neck.temporal_layers.{i}")
-    rules: list[Rule | Drop] = [
-        Rename(f"{fpn}transformer.level_embed", "neck.level_embedding"),
+    fpn = "backbone.fpn."
+    source = f"{fpn}transformer.encoder.temporal_layers.{{i}}"
+    target = "neck.temporal_layers.{i}"
+    return [
+        *neck_rules(fpn),
         Rename(f"{fpn}transformer.level_embed_3d", "neck.temporal_level_embedding"),
-        Rename(f"{fpn}mask_features.{{leaf}}", f"neck.mask_projection.{LEAF}"),
-        *_conv_and_norm(f"{fpn}adapter_1", f"neck.laterals.{MASK_STRIDE}"),
-        *_conv_and_norm(f"{fpn}layer_1", f"neck.smoothers.{MASK_STRIDE}"),
-        *packed_attention(f"{temporal[0]}.self_attn", f"{temporal[1]}.attention"),
+        *packed_attention(f"{source}.self_attn", f"{target}.attention"),
+        Rename(f"{source}.norm1.{{leaf}}", f"{target}.norm.{LEAF}"),
+        *feed_forward(
+            (f"{source}.linear1", f"{source}.linear2", f"{source}.norm2"), f"{target}.feed_forward"
+        ),
     ]
-    for level, stride in enumerate(STRIDES):
-        ours = f"neck.input_projections.{stride}.{{k}}.{LEAF}"
-        rules.append(Rename(f"{fpn}input_proj.{level}.{{k}}.{{leaf}}", ours))
-    for theirs, ours in {
-        "sampling_offsets": "sampling_offsets",
-        "attention_weights": "attention_weights",
-        "value_proj": "value",
-        "output_proj": "output",
-    }.items():
-        source = f"{deformable[0]}.self_attn.{theirs}.{{leaf}}"
-        rules.append(Rename(source, f"{deformable[1]}.attention.{ours}.{LEAF}"))
-    for source, target in (deformable, temporal):
-        rules.append(Rename(f"{source}.norm1.{{leaf}}", f"{target}.norm.{LEAF}"))
-        rules += _feed_forward(
-            (f"{source}.linear1", f"{source}.linear2", f"{source}.norm2"),
-            f"{target}.feed_forward",
-        )
-    return rules
 
 
 def _query_rules() -> list[Rule | Drop]:
@@ -180,18 +156,7 @@ def _decoder_rules(num_layers: int) -> list[Rule | Drop]:
         if group in GROUPS:
             source = f"decoder.proj_layers.{theirs}.{{leaf}}"
             rules.append(Rename(source, f"{predict}.class_head.projections.{group}.{LEAF}"))
-    for layer in range(num_layers):
-        cross, self_, feed_forward = (f"decoder.blocks.{3 * layer + k}" for k in (1, 2, 3))
-        theirs = f"decoder.transformer_cross_attention_layers.{layer}"
-        rules += packed_attention(f"{theirs}.multihead_attn._attn", f"{cross}.attention")
-        rules.append(Rename(f"{theirs}.norm.{{leaf}}", f"{cross}.norm.{LEAF}"))
-        theirs = f"decoder.transformer_self_attention_layers.{layer}"
-        rules += packed_attention(f"{theirs}.self_attn", f"{self_}.attention")
-        rules.append(Rename(f"{theirs}.norm.{{leaf}}", f"{self_}.norm.{LEAF}"))
-        theirs = f"decoder.transformer_ffn_layers.{layer}"
-        rules += _feed_forward(
-            (f"{theirs}.linear1", f"{theirs}.linear2", f"{theirs}.norm"), f"{feed_forward}.block"
-        )
+    rules += decoder_layer_rules("decoder.", num_layers, wrapped="._attn")
     return rules
 
 
@@ -216,22 +181,7 @@ def _object_encoder_rules() -> list[Rule | Drop]:
         norm = f"{target}layers.{{i}}.{ours}_norm.{LEAF}"
         rules.append(Rename(f"{layer}.norm.{{leaf}}", norm))
     layer = f"{source}ffn_layers.{{i}}"
-    rules += _feed_forward(
+    rules += feed_forward(
         (f"{layer}.mlp.0", f"{layer}.mlp.2", f"{layer}.norm"), f"{target}layers.{{i}}.feed_forward"
     )
     return rules
-
-
-def _conv_and_norm(source: str, target: str) -> list[Rule]:
-    return [
-        Rename(f"{source}.weight", f"{target}.0.weight"),
-        Rename(f"{source}.norm.{{leaf}}", f"{target}.1.{LEAF}"),
-    ]
-
-
-def _feed_forward(sources: tuple[str, str, str], target: str) -> list[Rule]:
-    targets = (f"{target}.layers.0", f"{target}.layers.2", f"{target}.norm")
-    return [
-        Rename(f"{source}.{{leaf}}", f"{ours}.{LEAF}")
-        for source, ours in zip(sources, targets, strict=True)
-    ]

@@ -1,0 +1,144 @@
+"""What the models of the zoo do alike: frames to a pyramid, and the checks around a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segblocks.nn.backbone import TimmBackbone
+from segblocks.tasks import Task
+from segblocks.tracking.policy import VideoState
+from segblocks.zoo.hub import PretrainedModel
+from segblocks.zoo.registry import models_for
+
+
+class ClipModel(PretrainedModel):
+    """Begin a model that takes clips of frames and sees each frame by a backbone.
+
+    A system derives from it, sets ``tasks``, and in its constructor ``backbone``.
+
+    Args:
+        config: with ``pixel_mean`` and ``pixel_std`` (RGB, 0..255), ``size_multiple``, to whose
+            multiples frames are padded at the right and the lower border, and ``padding_value`` on
+            the scale of 0..255, None for the mean colour, which is 0 after normalisation.
+        keep_pixels: hold mean and deviation in the state dict, as some official files do.
+    """
+
+    tasks: tuple[str, ...] = ()
+    backbone: TimmBackbone
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: Any, *, keep_pixels: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        for name in ("pixel_mean", "pixel_std"):
+            value = torch.tensor(getattr(config, name))
+            self.register_buffer(name, value, persistent=keep_pixels)
+
+    def extract(self, frames: Tensor) -> dict[int, Tensor]:
+        """Normalise, pad and run the backbone, which sees each frame by itself.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float.
+
+        Returns:
+            stride -> (B, T, C_s, H' / s, W' / s), H' and W' being the padded size.
+
+        Raises:
+            ValueError: another shape.
+        """
+        self.check_frames(frames)
+        return self.backbone(self.normalise(frames))
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Bring frames to what the backbone gets.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float.
+
+        Returns:
+            (B, T, 3, H', W') in the dtype of the model.
+        """
+        mean, std = (x.float()[:, None, None] for x in (self.pixel_mean, self.pixel_std))
+        value = self.config.padding_value
+        padding = (mean if value is None else value) - mean
+        padded = (padding / std).expand(*frames.shape[:3], *self.padded_size(frames)).clone()
+        padded[..., : frames.shape[-2], : frames.shape[-1]] = (frames.float() - mean) / std
+        return padded.to(self.pixel_mean.dtype)
+
+    def padded_size(self, frames: Tensor) -> tuple[int, int]:
+        """Height and width of frames (..., H, W) after padding."""
+        multiple = self.config.size_multiple
+        height, width = (-(-int(side) // multiple) * multiple for side in frames.shape[-2:])
+        return height, width
+
+    def check_frames(self, frames: Tensor) -> None:
+        """Refuse what is no clip of frames.
+
+        Raises:
+            TypeError: no tensor.
+            ValueError: another shape than (B, T, 3, H, W), or an empty one.
+        """
+        name = type(self).__name__
+        if not isinstance(frames, Tensor):
+            raise TypeError(f"{name}: frames must be a tensor, got {type(frames).__name__}")
+        if frames.dim() != 5 or frames.shape[2] != 3 or 0 in frames.shape:
+            raise ValueError(
+                f"{name}: frames must have shape (B, T, 3, H, W), none of them 0, "
+                f"got {tuple(frames.shape)}"
+            )
+
+    def check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
+        """Refuse a pyramid that :meth:`extract` did not make of frames of this shape.
+
+        Raises:
+            ValueError: names the first stride that differs.
+        """
+        height, width = self.padded_size(frames)
+        for stride in self.backbone.strides:
+            channels = self.backbone.channels[stride]
+            want = (*frames.shape[:2], channels, height // stride, width // stride)
+            got = tuple(features[stride].shape) if stride in features else None
+            if got != want:
+                raise ValueError(
+                    f"{type(self).__name__}: features must be of the frames "
+                    f"{tuple(frames.shape)}, that is {want} at stride {stride}, got {got}"
+                )
+
+    def check_tasks(self, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        """Return the tasks, or raise ValueError where one is not in :attr:`tasks`."""
+        for task in tasks:
+            if task.name not in self.tasks:
+                raise ValueError(
+                    f"{type(self).__name__}: task must be one of {', '.join(self.tasks)}, got "
+                    f"{task.name}, which {', '.join(models_for(task.name)) or 'no model here'} "
+                    "can do"
+                )
+        return tasks
+
+    def frame_indices(
+        self, given: Sequence[int] | None, num_frames: int, state: VideoState | None
+    ) -> tuple[int, ...]:
+        """Number the frames of a clip.
+
+        Args:
+            given: their indices in the video; None goes on where ``state`` stands, or from 0.
+            num_frames: T.
+            state: of the video, or None.
+
+        Raises:
+            ValueError: another number of indices.
+        """
+        if given is None:
+            start = 0 if state is None else state.next_start
+            return tuple(range(start, start + num_frames))
+        if len(given) != num_frames:
+            raise ValueError(
+                f"{type(self).__name__}: frame_indices must name {num_frames} frames, "
+                f"got {len(given)}"
+            )
+        return tuple(int(i) for i in given)
