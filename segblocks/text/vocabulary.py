@@ -104,7 +104,7 @@ class Vocabulary:
             return self.classes.index(class_name)
         except ValueError:
             raise ValueError(
-                f"{self.name} has no class {class_name!r}{_close_matches(class_name, self.classes)}"
+                f"{self.name} has no class {class_name!r}{close_matches(class_name, self.classes)}"
             ) from None
 
     def subset(self, names: Iterable[str]) -> Vocabulary:
@@ -151,7 +151,7 @@ def get_vocabulary(name: str) -> Vocabulary:
     known = list_vocabularies()
     if name not in known:
         raise ValueError(
-            f"there is no vocabulary {name!r}{_close_matches(name, known)}; "
+            f"there is no vocabulary {name!r}{close_matches(name, known)}; "
             f"known are {', '.join(known)}"
         )
     text = (resources.files(_PACKAGE) / _FOLDER / f"{name}.json").read_text(encoding="utf-8")
@@ -165,6 +165,7 @@ def _check_distinct(what: str, names: Sequence[str]) -> None:
         raise ValueError(f"Vocabulary: {what} must be distinct, got {repeated} more than once")
 
 
-def _close_matches(name: str, known: Sequence[str]) -> str:
+def close_matches(name: str, known: Sequence[str]) -> str:
+    """Ask in an error message whether a known name was meant; empty where none is close."""
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

