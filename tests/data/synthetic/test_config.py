@@ -5,6 +5,7 @@ import pytest
 
 from segblocks.data.synthetic import PRESETS, SyntheticWorld, WorldConfig, world_config
 from segblocks.data.synthetic.render import Renderer
+from segblocks.text.vocabulary import get_vocabulary
 from tests.data.synthetic.worlds import scene_of, tiny_world
 
 
@@ -15,6 +16,10 @@ def test_every_preset_makes_videos(preset: str) -> None:
         sample = world[index]
         assert sample.read_frame(5).shape == (32, 48, 3)
         assert sample.objects
+
+
+def test_the_vocabulary_can_be_had_by_name() -> None:
+    assert get_vocabulary("synthetic") == WorldConfig().vocabulary
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""From videos to training clips."""
+
+from segblocks.data.clips.clip import TrainingClip
+from segblocks.data.clips.clip_dataset import ClipDataset, ClipSource
+from segblocks.data.clips.clip_rule import ClipRule
+from segblocks.data.clips.clip_transform import ClipTransform
+
+__all__ = ["ClipDataset", "ClipRule", "ClipSource", "ClipTransform", "TrainingClip"]
