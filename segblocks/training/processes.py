@@ -1,0 +1,89 @@
+"""The processes and devices that train, through accelerate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed as dist
+
+from segblocks._optional import require
+from segblocks.training.settings import Precision
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# What `accelerate config` may ask for and this loop, which keeps whole weights, cannot do.
+_UNKNOWN = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA")
+
+
+@contextmanager
+def open_processes(
+    precision: Precision, device: str | torch.device | None = None
+) -> Iterator[Accelerator]:
+    """Join the processes that were launched, and leave them at the end as they were.
+
+    Args:
+        precision: of the network.
+        device: "cpu", "cuda", or one of several such as "cuda:1" where one process trains; None
+            takes what there is, of which each process has its own.
+
+    Raises:
+        ImportError: accelerate is not installed.
+        ValueError: a precision or device that this machine has not, or a launcher's setting that
+            shards the weights.
+    """
+    accelerate = require("accelerate", "train")
+    device = None if device is None else torch.device(device)
+    _check_device(precision, device)
+    ours = not accelerate.state.AcceleratorState._shared_state
+    joined = dist.is_available() and dist.is_initialized()
+    accelerator = accelerate.Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        cpu=device is not None and device.type == "cpu",
+        # A plugin, as the launcher's environment would override a number.
+        gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(num_steps=1),
+        # A clip of one task leaves the queries of the others without gradient.
+        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    try:
+        if accelerator.distributed_type.value in _UNKNOWN:
+            raise ValueError(
+                f"train: {accelerator.distributed_type.value} is not supported; launch with "
+                "--multi_gpu, or with torchrun"
+            )
+        with _single_device(accelerator, device):
+            yield accelerator
+    finally:
+        accelerator.free_memory()
+        if not joined and dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        if ours:
+            # Another training in this process may be of another precision or device.
+            accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _check_device(precision: Precision, device: torch.device | None) -> None:
+    cuda = torch.cuda.is_available()
+    if device is not None and device.type not in ("cpu", "cuda"):
+        raise ValueError(f"train: device must be cpu or cuda, got {device}")
+    if device is not None and device.type == "cuda" and not cuda:
+        raise ValueError(f"train: device is {device}, but PyTorch finds no GPU")
+    if device is not None and device.index and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(f"train: of several processes each has its own device, not {device}")
+    if precision == "fp16" and (not cuda or (device is not None and device.type == "cpu")):
+        raise ValueError("train: precision fp16 needs a GPU; use bf16 or fp32")
+
+
+@contextmanager
+def _single_device(accelerator: Accelerator, device: torch.device | None) -> Iterator[None]:
+    """Let the one process train on the GPU that was named."""
+    if device is None or device.type != "cuda" or not device.index:
+        yield
+        return
+    accelerator.state.device = device
+    with torch.cuda.device(device):
+        yield

@@ -1,0 +1,119 @@
+"""A training that takes milliseconds a step: clips of numbers, a model of a few weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segblocks.data.sampler import Draw, Source
+from segblocks.training.distributed import mean_over_processes
+from segblocks.training.loop import TrainingSummary, train
+from segblocks.training.schedule import Schedule
+from segblocks.training.settings import LoopSettings
+
+
+@dataclass(frozen=True)
+class TinyClip:
+    name: str
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor
+    task: str
+
+    def to(self, device: torch.device) -> TinyClip:
+        moved = [value.to(device) for value in (self.inputs, self.target, self.weight)]
+        return replace(self, inputs=moved[0], target=moved[1], weight=moved[2])
+
+
+class TinyClips:
+    """Points of the plane, and a curve over them; the same for the same draw."""
+
+    def __init__(self, length: int = 24, bad: tuple[int, ...] = ()) -> None:
+        self.length, self.bad = length, bad
+
+    def sources_for_sampler(self) -> list[Source]:
+        tasks = {"vis": 0.5, "vos": 0.5}
+        return [Source(self.length, 1.0, tasks), Source(self.length // 2, 0.5, tasks)]
+
+    def __getitem__(self, draw: Draw) -> TinyClip:
+        rng = np.random.default_rng([draw.dataset, draw.video, draw.repeat])
+        inputs = torch.from_numpy(rng.normal(size=(5, 4)).astype(np.float32))
+        target = inputs.sin().sum(1) + (draw.task == "vos")
+        if draw.dataset == 0 and draw.video in self.bad:
+            target = target * float("nan")
+        weight = torch.tensor(float(rng.integers(1, 4)))
+        return TinyClip(f"video{draw.dataset}_{draw.video}", inputs, target, weight, draw.task)
+
+
+class TinyModel(nn.Module):
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(4, 8)
+        self.norm = nn.LayerNorm(8)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict({"vis": nn.Linear(8, 1), "vos": nn.Linear(8, 1)})
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        self.count += 1
+        return self.heads[task](self.dropout(self.norm(self.backbone(inputs)).relu()))[:, 0]
+
+
+class TinyStep(nn.Module):
+    """Two terms, of which one is divided by what all processes have together."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips: Sequence[TinyClip]) -> dict[str, Tensor]:
+        squares = [
+            (self.model(clip.inputs, clip.task) - clip.target).square().mean() for clip in clips
+        ]
+        weights = torch.stack([clip.weight for clip in clips])
+        total = mean_over_processes(weights.sum())
+        return {
+            "square": torch.stack(squares).mean(),
+            f"weighted_{clips[0].task}": (weights * torch.stack(squares)).sum() / total,
+        }
+
+
+def make_step(dropout: float = 0.0, seed: int = 0) -> TinyStep:
+    torch.manual_seed(seed)
+    return TinyStep(TinyModel(dropout))
+
+
+def make_settings(**changes: Any) -> LoopSettings:
+    numbers: dict[str, Any] = {
+        "steps": 12,
+        "batch_size": 2,
+        "learning_rate": 0.01,
+        "clip_norm": 1.0,
+        "schedule": Schedule(warmup=3, milestones=(9,)),
+        "ema": 0.9,
+        "log_every": 1,
+        "save_every": 4,
+        "workers": 0,
+        "chunk": 2,
+    }
+    return LoopSettings(**numbers | changes)
+
+
+def run(out: Path, step: nn.Module | None = None, **options: Any) -> TrainingSummary:
+    loop = {name: options.pop(name) for name in ("resume", "on_save") if name in options}
+    data = options.pop("data", None) or TinyClips()
+    return train(
+        step or make_step(0.2),
+        data,
+        make_settings(**options),
+        out=out,
+        progress=False,
+        device="cpu",
+        **loop,
+    )
