@@ -14,6 +14,7 @@ from segblocks.losses.masks import (
 from segblocks.losses.objects import object_mask_losses, with_background
 from segblocks.losses.point_sums import PointSums, point_sums, sums_of_logits
 from segblocks.losses.semantic import SemanticLosses, SemanticPointLoss
+from segblocks.losses.taxonomy import TaxonomyMatchingLoss, presence_loss
 
 __all__ = [
     "LossSum",
@@ -22,6 +23,7 @@ __all__ = [
     "PointSums",
     "SemanticLosses",
     "SemanticPointLoss",
+    "TaxonomyMatchingLoss",
     "class_cross_entropy",
     "class_targets",
     "cosine_auxiliary",
@@ -33,6 +35,7 @@ __all__ = [
     "pair_contrast",
     "point_mask_losses",
     "point_sums",
+    "presence_loss",
     "sums_of_logits",
     "uncertain_points",
     "with_background",

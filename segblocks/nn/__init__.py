@@ -35,7 +35,10 @@ from segblocks.nn.heads import (
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.object_encoder import EncodedObjects, ObjectEncoder
 from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d
+from segblocks.nn.predict_as import PredictAs
 from segblocks.nn.queries import Queries, concatenate_queries
+from segblocks.nn.taxonomy import CompiledTaxonomy, TaxonomyCompiler
+from segblocks.nn.taxonomy_injection import TaxonomyInjection
 from segblocks.nn.temporal_attention import TemporalAttentionLayer
 from segblocks.nn.temporal_neck import TemporalNeck
 
@@ -43,6 +46,7 @@ __all__ = [
     "ClassHead",
     "ClassLogits",
     "ClipOutput",
+    "CompiledTaxonomy",
     "Decoder",
     "DecoderContext",
     "DecoderOutput",
@@ -63,10 +67,13 @@ __all__ = [
     "MultiheadAttention",
     "ObjectEncoder",
     "Predict",
+    "PredictAs",
     "Prediction",
     "Queries",
     "QueryClassHead",
     "SelfAttention",
+    "TaxonomyCompiler",
+    "TaxonomyInjection",
     "TemporalAttentionLayer",
     "TemporalNeck",
     "TimmBackbone",
