@@ -257,7 +257,6 @@ class TarViSCriterion(nn.Module):
             losses[term.name] = losses.get(term.name, 0) + share * term.loss.total
         return losses
 
-
     def _least_divisors(self, divisors: Tensor) -> Tensor:
         """One target at least (official); weights of classes can add up to less."""
         least = torch.ones_like(divisors)
