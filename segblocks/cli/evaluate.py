@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from segblocks.cli.arguments import count, path, words
 
 if TYPE_CHECKING:
+    from segblocks.data import VideoDataset
     from segblocks.inference import Evaluation
+    from segblocks.inference.evaluation.launch import Launch
 
+SYNTHETIC = "synthetic"
 # Longer tables are read in the file.
 _MAX_LINES = 60
 _OF_A_MODEL = ("checkpoint", "clip_length", "overlap", "short_side", "device")
@@ -24,10 +28,13 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         parents=[shared],
         help="measure a model, or saved predictions, on a dataset",
         description="Measure a model, or saved predictions, on a dataset. The same command takes "
-        "up an interrupted evaluation where it was.",
+        "up an interrupted evaluation where it was. Started by torchrun or accelerate launch, the "
+        "processes share the videos.",
     )
-    parser.add_argument("--dataset", required=True, help="such as davis2017")
-    parser.add_argument("--root", type=path, required=True, help="folder of the dataset")
+    parser.add_argument("--dataset", required=True, help="such as davis2017, or synthetic")
+    parser.add_argument(
+        "--root", type=path, help="folder of the dataset; synthetic videos have none"
+    )
     parser.add_argument("--split", default="val", help="part of the dataset (default: val)")
     parser.add_argument(
         "--dataset-option",
@@ -35,12 +42,14 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the dataset's reader, such as all_frames=true; may be repeated",
+        help="of the dataset's reader, such as all_frames=true, or task=vps, preset=hard, seed=3, "
+        "length=20 and others of WorldConfig for synthetic; may be repeated",
     )
     parser.add_argument(
         "--out",
         type=path,
-        help="folder for numbers and results (default: segblocks-evaluation/DATASET-SPLIT)",
+        help="folder for numbers and results (default: segblocks-evaluation/DATASET-SPLIT, or "
+        "synthetic-TASK)",
     )
     source = parser.add_argument_group("what to measure")
     source.add_argument(
@@ -80,7 +89,6 @@ def _add_run_options(group: Any) -> None:
     group.add_argument(
         "--shard",
         type=_shard,
-        default=(0, 1),
         metavar="I/N",
         help="only every N-th video from the I-th (1/N to N/N); what all have done is joined by "
         "the last, or by running without --shard",
@@ -101,41 +109,78 @@ def run(args: argparse.Namespace) -> None:
     """Check everything that is cheap to check, then evaluate and print the table."""
     _check_source(args)
 
-    from segblocks.data import open_dataset
-    from segblocks.inference import evaluate, write_submission
+    from segblocks.inference import write_submission
+    from segblocks.inference.evaluation.launch import find_launch
 
+    launch = find_launch()
+    if launch.is_shared and args.shard is not None:
+        raise ValueError("--shard is what the launcher's processes do by themselves; leave it out")
+    dataset = _open(args)
     if args.out is None:
-        args.out = Path("segblocks-evaluation") / f"{args.dataset}-{args.split}"
+        part = dataset.task if args.dataset == SYNTHETIC else args.split
+        args.out = Path("segblocks-evaluation") / f"{args.dataset}-{part}"
+    if args.submission is not None and args.submission.exists():
+        raise ValueError(f"{args.submission}: is there already; choose another --submission")
+    evaluation = _evaluate(args, dataset, launch)
+    if evaluation is None:
+        return
+    print(_report(evaluation))
+    if args.submission is not None and not evaluation.missing:
+        source = args.predictions if args.model is None else args.out
+        print(f"submission: {write_submission(dataset, source, args.submission)}")
+
+
+def _open(args: argparse.Namespace) -> VideoDataset:
+    from segblocks.data import open_dataset
+    from segblocks.data.synthetic import open_held_out
+
     options = dict(args.dataset_option)
+    if (args.root is None) != (args.dataset == SYNTHETIC):
+        has = "are made, and have no" if args.root else "of an official dataset need its"
+        raise ValueError(f"videos {has} --root")
     try:
-        dataset = open_dataset(args.dataset, args.root, split=args.split, **options)
+        if args.root is None:
+            return cast("VideoDataset", open_held_out(**options))
+        return open_dataset(args.dataset, args.root, split=args.split, **options)
     except TypeError as error:
         if not options:
             raise
         raise ValueError(f"--dataset-option: {error}") from error
-    if args.submission is not None and args.submission.exists():
-        raise ValueError(f"{args.submission}: is there already; choose another --submission")
-    about = {"root": str(args.root.resolve()), "split": args.split, "options": options}
+
+
+def _evaluate(args: argparse.Namespace, dataset: VideoDataset, launch: Launch) -> Evaluation | None:
+    """Do this process' part; returns the numbers where this process is the one to tell them."""
+    from segblocks.inference import evaluate
+    from segblocks.inference.evaluation.records import clear_folder
+
+    root = None if args.root is None else str(args.root.resolve())
+    about = {"root": root, "split": args.split, "options": dict(args.dataset_option)}
     settings: dict[str, Any] = {}
     if args.model is not None:
-        settings = _make_model(args)
+        settings = _make_model(args, launch)
         about["model"] = args.model
-    evaluation = evaluate(
+    evaluate_part = partial(
+        evaluate,
         dataset,
         predictions=args.predictions,
         out=args.out,
         metrics=args.metrics,
         limit=args.limit,
-        shard=args.shard,
-        restart=args.restart,
-        progress=not args.no_progress,
+        shard=(launch.rank, launch.size) if launch.is_shared else args.shard or (0, 1),
         about=about,
         **settings,
     )
-    print(_report(evaluation))
-    if args.submission is not None and not evaluation.missing:
-        source = args.predictions if args.model is None else args.out
-        print(f"submission: {write_submission(dataset, source, args.submission)}")
+    progress = launch.is_first and not args.no_progress
+    if not launch.is_shared:
+        return evaluate_part(restart=args.restart, progress=progress)
+    with launch.connect():
+        if args.restart and launch.is_first:
+            clear_folder(args.out)
+        launch.wait()
+        evaluate_part(progress=progress)
+        launch.wait()
+    # Nothing is left to be done but reading the records of all processes.
+    return evaluate_part() if launch.is_first else None
 
 
 def _check_source(args: argparse.Namespace) -> None:
@@ -154,12 +199,12 @@ def _check_source(args: argparse.Namespace) -> None:
         raise ValueError(f"--predictions does not take {words}")
 
 
-def _make_model(args: argparse.Namespace) -> dict[str, Any]:
+def _make_model(args: argparse.Namespace, launch: Launch) -> dict[str, Any]:
     """The model, and what it is to be run with."""
     from segblocks.cli.device import choose_device
     from segblocks.cli.load_model import load_model
 
-    device = choose_device(args.device)
+    device = choose_device(args.device, launch.local_rank)
     model = load_model(args.model, args.checkpoint)
     settings = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
     if args.official_compat:

@@ -10,6 +10,7 @@ import pytest
 
 from segblocks import zoo
 from segblocks.cli import build_parser, main
+from segblocks.data.synthetic import open_held_out
 from segblocks.inference.evaluation import source as evaluation_source
 from segblocks.zoo.checkpoint import file_hash, save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
@@ -172,6 +173,33 @@ def test_mistakes_are_named(
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert not (folder / "out").exists()
+
+
+def test_synthetic_videos_need_no_folder(
+    tmp_path: Path,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world = open_held_out("tiny", seed=1, length=2, task="vps", num_frames=3)
+    save_predictions(world, tmp_path / "saved", perfect)
+    command = ["evaluate", "--dataset", "synthetic", "--predictions", "saved", "--no-progress"]
+    for option in ("preset=tiny", "seed=1", "length=2", "task=vps", "num_frames=3"):
+        command += ["--dataset-option", option]
+    assert main(command) == 0
+    assert "synthetic, 2 videos" in capsys.readouterr().out
+    content = json.loads(Path("segblocks-evaluation/synthetic-vps/metrics.json").read_text())
+    assert content["summary"]["STQ"]["STQ"] == pytest.approx(1)
+    assert content["run"]["about"]["root"] is None
+    assert content["run"]["about"]["options"]["preset"] == "tiny"
+    for wrong, message in (
+        (["--root", "."], "are made, and have no --root"),
+        (["--dataset", "davis2017"], "of an official dataset need its --root"),
+        (["--dataset-option", "preset=tinny"], "did you mean 'tiny'"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_missing_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

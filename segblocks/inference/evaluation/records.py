@@ -58,14 +58,9 @@ class EvaluationFolder:
         if self.out.exists() and not self.out.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "this is a file, not a folder", str(self.out))
         known = self.out / RUN_FILE
-        strangers = [name for name in _OWNED if (self.out / name).exists()]
-        if strangers and not known.exists() and strangers != [_UNFINISHED]:
-            raise ValueError(
-                f"{self.out}: holds {', '.join(strangers)}, but no {RUN_FILE}, so this is no "
-                "evaluation of segblocks; choose another folder"
-            )
+        _check_owned(self.out)
         if restart:
-            self._clear()
+            clear_folder(self.out)
         # Made at once, so that a place that cannot be written to shows before there is any work.
         (self.out / _UNFINISHED).mkdir(parents=True, exist_ok=True)
         if known.exists():
@@ -123,7 +118,9 @@ class EvaluationFolder:
             (self.out / numbers).unlink(missing_ok=True)
         work = video_place(self.out / _UNFINISHED, name)
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        while not work.is_dir():
+            with suppress(FileNotFoundError):  # another process removes the folder above, as empty
+                work.mkdir(parents=True, exist_ok=True)
         if result is not None:
             save_result(result, work / "result", **names)
             place = video_place(self.out / RESULTS, name)
@@ -141,8 +138,11 @@ class EvaluationFolder:
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, which appears whole or not at all."""
         part = self.out / _UNFINISHED / f"{self._worker} {name}"
-        part.parent.mkdir(exist_ok=True)
-        part.write_text(text, encoding="utf-8")
+        while True:
+            part.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # another process has ended, and removed the folder
+                part.write_text(text, encoding="utf-8")
+                break
         os.replace(part, self.out / name)
 
     def finish(self) -> None:
@@ -152,15 +152,6 @@ class EvaluationFolder:
 
     def _record_path(self, name: str) -> Path:
         return video_place(self.out / _RECORDS, f"{name}.json")
-
-    def _clear(self) -> None:
-        # The file that makes the folder ours goes last, so that this can be interrupted too.
-        for name in sorted(_OWNED, key=lambda owned: owned == RUN_FILE):
-            path = self.out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
 
     def _check_same(self, known: Any, path: str, run: Mapping[str, Any]) -> None:
         if not isinstance(known, dict) or known.get("format") != _FORMAT["format"]:
@@ -174,6 +165,35 @@ class EvaluationFolder:
                 f"{self.out}: is the evaluation of something else: {'; '.join(changes)}. Choose "
                 "another folder, or start it anew (--restart, restart=True)"
             )
+
+
+def clear_folder(out: Path) -> None:
+    """Remove an evaluation, and nothing else that lies in its folder.
+
+    Args:
+        out: the folder; nothing happens where there is none.
+
+    Raises:
+        ValueError: it holds other files of our names.
+    """
+    _check_owned(out)
+    # The file that makes the folder ours goes last, so that this can be interrupted too.
+    for name in sorted(_OWNED, key=lambda owned: owned == RUN_FILE):
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _check_owned(out: Path) -> None:
+    """Refuse a folder that holds files of our names, but is no evaluation."""
+    strangers = [name for name in _OWNED if (out / name).exists()]
+    if strangers and not (out / RUN_FILE).exists() and strangers != [_UNFINISHED]:
+        raise ValueError(
+            f"{out}: holds {', '.join(strangers)}, but no {RUN_FILE}, so this is no "
+            "evaluation of segblocks; choose another folder"
+        )
 
 
 def _differences(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, str]]:
