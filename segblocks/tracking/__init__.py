@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker, select_instances
+from segblocks.tracking.labelled import LabelledTrack, LabelledTracker, select_labelled
 from segblocks.tracking.linking import link_masks
 from segblocks.tracking.objects import HintedObject, ObjectTracker
 from segblocks.tracking.overlap import LogitRows, join
@@ -13,6 +14,8 @@ __all__ = [
     "HintedObject",
     "InstanceTrack",
     "InstanceTracker",
+    "LabelledTrack",
+    "LabelledTracker",
     "LogitRows",
     "ObjectTracker",
     "SemanticJoiner",
@@ -22,4 +25,5 @@ __all__ = [
     "join",
     "link_masks",
     "select_instances",
+    "select_labelled",
 ]

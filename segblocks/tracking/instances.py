@@ -113,6 +113,26 @@ class InstanceTracker:
         kept = select_instances(
             class_logits, max_instances=self.max_per_clip, min_score=self.min_score
         )
+        return self.follow(kept, class_logits, mask_logits, num_done)[1]
+
+    def follow(
+        self,
+        kept: Tensor,
+        class_logits: Tensor,
+        mask_logits: Callable[[Tensor], Tensor],
+        num_done: int,
+    ) -> tuple[list[int], LogitRows]:
+        """Take in a clip of which the caller chose the queries.
+
+        Args:
+            kept: indices of queries, all different.
+            class_logits: as in :meth:`update`.
+            mask_logits: as in :meth:`update`.
+            num_done: as in :meth:`update`.
+
+        Returns:
+            The track of each of ``kept``, and the logits of the tracks over the finished frames.
+        """
         logits = mask_logits(kept)
         ids = self._link(logits[:, : self._window.num_frames] > 0)
         rows = class_logits[kept].cpu().double().numpy()
@@ -125,7 +145,7 @@ class InstanceTracker:
             frames = torch.arange(clip.num_frames, device=logits.device)
             clip = clip.hide(frames < self._window.num_frames)
         finished, self._window = join(self._window, clip).split(num_done)
-        return finished
+        return ids, finished
 
     def forget_ended(self) -> None:
         """Drop the tracks that no later clip can continue, once their frames have left."""

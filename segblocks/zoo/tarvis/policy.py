@@ -14,6 +14,12 @@ from segblocks.nn.clip_output import ClipOutput
 from segblocks.results import FrameResult, TrackSummary
 from segblocks.tasks import VPS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
+from segblocks.tracking.clips import (
+    check_clips,
+    check_next,
+    class_logits_of,
+    selected_logits,
+)
 from segblocks.tracking.full_size import full_size_masks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker
 from segblocks.tracking.objects import ObjectTracker
@@ -177,13 +183,13 @@ class TarViSPolicy:
             first = output.groups["instance"].start
             instances = state.instances.update(
                 self._class_logits(output),
-                lambda queries: _logits(output, queries + first),
+                lambda queries: selected_logits(output, queries + first),
                 len(done),
             )
         if state.semantic is not None:
             classes = torch.tensor(state.semantic.classes, device=output.mask_features.device)
             queries = classes.long() + output.groups["semantic"].start
-            semantic = state.semantic.update(_logits(output, queries), len(done))
+            semantic = state.semantic.update(selected_logits(output, queries), len(done))
         if state.objects is not None:
             logits = _object_logits(output, state.objects.asked(len(output.object_slices)))
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
@@ -219,16 +225,7 @@ class TarViSPolicy:
         )
 
     def _check_settings(self) -> None:
-        if self.clip_length < 1 or not 0 <= self.overlap < self.clip_length:
-            raise ValueError(
-                "TarViSPolicy: overlap must be from 0 to clip_length - 1, "
-                f"got {self.overlap} with clip_length {self.clip_length}"
-            )
-        if self.short_side is not None and self.short_side < 0:
-            raise ValueError(
-                f"TarViSPolicy: short_side must be positive, or 0 to leave frames as they are, "
-                f"got {self.short_side}"
-            )
+        check_clips("TarViSPolicy", self.clip_length, self.overlap, self.short_side)
         if self._hinted and self.overlap == 0:
             raise ValueError(
                 "TarViSPolicy: overlap must be at least 1 for tasks with hints, whose objects go "
@@ -237,17 +234,7 @@ class TarViSPolicy:
 
     def _check_output(self, output: ClipOutput, state: TarViSState, *, last: bool) -> None:
         """Raise before anything is changed by an output that does not belong to the next clip."""
-        if output.mask_features.shape[0] != 1:
-            raise ValueError(
-                f"TarViSPolicy: output must be of one clip, got {output.mask_features.shape[0]}"
-            )
-        frames = output.frame_indices
-        if frames[0] != state.next_start or (not last and len(frames) <= self.overlap):
-            raise ValueError(
-                f"TarViSPolicy: the next clip begins at frame {state.next_start} and, unless it is "
-                f"the last, has more than {self.overlap} frames; got frames {frames[0]} to "
-                f"{frames[-1]}"
-            )
+        check_next("TarViSPolicy", output, state, self.overlap, last=last)
         if state.instances is not None:
             self._class_logits(output)
         if state.objects is not None:
@@ -259,15 +246,7 @@ class TarViSPolicy:
         return self._vocabulary
 
     def _class_logits(self, output: ClipOutput) -> Tensor:
-        num_classes = len(self._classes)
-        logits = output.class_logits
-        if logits is None or logits.shape[-1] != num_classes + 1:
-            got = None if logits is None else tuple(logits.shape)
-            raise ValueError(
-                f"TarViSPolicy: class_logits must have {num_classes} classes of "
-                f"{self._classes.name} and no-object, got {got}"
-            )
-        return logits[0]
+        return class_logits_of("TarViSPolicy", output, self._classes)
 
     def _frame(self, state: TarViSState, finished: _Finished, t: int) -> tuple[FrameResult, ...]:
         return tuple(
@@ -335,12 +314,7 @@ def _object_logits(output: ClipOutput, ids: Sequence[int]) -> dict[int, Tensor]:
     """Mask logits (T, h, w) of each object: it shows where any of its queries does."""
     logits: dict[int, Tensor] = {}
     for object_id, queries in zip(ids, output.object_slices, strict=True):
-        here = _logits(output, queries).amax(dim=0)
+        here = selected_logits(output, queries).amax(dim=0)
         known = logits.get(object_id)
         logits[object_id] = here if known is None else torch.maximum(known, here)
     return logits
-
-
-def _logits(output: ClipOutput, queries: slice | Tensor) -> Tensor:
-    """Mask logits (q, T, h, w) of some queries, at full precision whatever the model's."""
-    return output.select_mask_logits(queries)[0].float()
