@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from segblocks.zoo.checkpoint import CheckpointError, load_checkpoint
 from segblocks.zoo.hub import PretrainedModel
+from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
 from segblocks.zoo.registry import create_model, from_pretrained, list_models, register_model
 from segblocks.zoo.sources import convert_state_dict, export_state_dict, register_source
 from segblocks.zoo.tarvis import TarViS, TarViSConfig
 
 __all__ = [
     "CheckpointError",
+    "Mask2FormerVIS",
+    "Mask2FormerVISConfig",
     "PretrainedModel",
     "TarViS",
     "TarViSConfig",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from segblocks.nn.backbone import TimmBackbone
+from segblocks.nn.clip_output import ClipOutput, Prediction
 from segblocks.tasks import Task
 from segblocks.tracking.policy import VideoState
 from segblocks.zoo.hub import PretrainedModel
@@ -142,3 +144,40 @@ class ClipModel(PretrainedModel):
                 f"got {len(given)}"
             )
         return tuple(int(i) for i in given)
+
+
+def backbone_options(config: Any) -> dict[str, Any]:
+    """What a backbone of the published systems is made with.
+
+    Args:
+        config: with ``backbone`` and ``drop_path``.
+
+    Returns:
+        Arguments for :class:`~segblocks.nn.TimmBackbone`: Swin has norms over its outputs, all
+        others have frozen batch norms.
+    """
+    if config.backbone.startswith("swin"):
+        return {"output_norms": True, "drop_path": config.drop_path}
+    return {"frozen_batch_norm": True}
+
+
+def clip_of_batch(output: ClipOutput, place: int) -> ClipOutput:
+    """Return one clip of an output of several, without a copy."""
+    here = slice(place, place + 1)
+    return replace(
+        output,
+        predictions=tuple(prediction_of_batch(p, place) for p in output.predictions),
+        mask_features=output.mask_features[here],
+    )
+
+
+def prediction_of_batch(prediction: Prediction, place: int) -> Prediction:
+    """Return the prediction for one clip of several, without a copy."""
+    here = slice(place, place + 1)
+    logits = prediction.class_logits
+    return replace(
+        prediction,
+        queries=prediction.queries[here],
+        mask_embeddings=prediction.mask_embeddings[here],
+        class_logits=None if logits is None else logits[here],
+    )
