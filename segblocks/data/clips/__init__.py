@@ -4,5 +4,15 @@ from segblocks.data.clips.clip import TrainingClip
 from segblocks.data.clips.clip_dataset import ClipDataset, ClipSource
 from segblocks.data.clips.clip_rule import ClipRule
 from segblocks.data.clips.clip_transform import ClipTransform
+from segblocks.data.clips.composites import CompositeVideos
+from segblocks.data.clips.linear_colors import LinearColors
 
-__all__ = ["ClipDataset", "ClipRule", "ClipSource", "ClipTransform", "TrainingClip"]
+__all__ = [
+    "ClipDataset",
+    "ClipRule",
+    "ClipSource",
+    "ClipTransform",
+    "CompositeVideos",
+    "LinearColors",
+    "TrainingClip",
+]

@@ -22,6 +22,7 @@ from segblocks.data.clips.clip_rule import (
 )
 from segblocks.data.clips.clip_tasks import ask_by_class, ask_by_hint
 from segblocks.data.clips.clip_transform import ClipTransform
+from segblocks.data.clips.composites import CompositeVideos
 from segblocks.data.dataset import VideoDataset
 from segblocks.data.pseudo_video import PseudoVideos
 from segblocks.data.sample import VideoSample
@@ -79,7 +80,7 @@ class ClipSource:
     def index(self, video: int, repeat: int) -> int:
         """Return the number in the dataset of a video of a pass; endless ones have fresh videos."""
         dataset = self.dataset
-        endless = isinstance(dataset, PseudoVideos) or (
+        endless = isinstance(dataset, PseudoVideos | CompositeVideos) or (
             isinstance(dataset, SyntheticWorld) and dataset.length is None
         )
         return video + repeat * self.sampled().length if endless else video
