@@ -13,6 +13,7 @@ __all__ = [
     "EVS",
     "PET",
     "PVOS",
+    "UNION",
     "VIS",
     "VOS",
     "VPS",
@@ -24,6 +25,9 @@ __all__ = [
     "Task",
     "as_tasks",
 ]
+
+UNION = "union"
+"""As a vocabulary: all classes of a model that was trained on several vocabularies."""
 
 
 class Task:
@@ -38,7 +42,8 @@ class CategoryTask(Task):
 
     Args:
         vocabulary: the name of a public vocabulary, a :class:`Vocabulary`, or a list of class
-            names, all of which are then things.
+            names, all of which are then things; or "union", all classes of a model that joins
+            vocabularies (TMT-VIS).
         classes: keep only these classes of the vocabulary, in this order.
 
     Raises:
@@ -55,10 +60,20 @@ class CategoryTask(Task):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        self.resolve()
+        if self.vocabulary != UNION:
+            self.resolve()
 
     def resolve(self) -> Vocabulary:
-        """Return the classes to look for, after ``classes`` has narrowed the vocabulary."""
+        """Return the classes to look for, after ``classes`` has narrowed the vocabulary.
+
+        Raises:
+            ValueError: the vocabulary is "union", which only a model knows that has one.
+        """
+        if self.vocabulary == UNION:
+            raise ValueError(
+                f"{type(self).__name__}: the vocabulary {UNION!r} is that of a model that joins "
+                "several, such as TMT-VIS; name the vocabulary for any other"
+            )
         if isinstance(self.vocabulary, str):
             vocabulary = get_vocabulary(self.vocabulary)
         elif isinstance(self.vocabulary, Vocabulary):

@@ -181,10 +181,13 @@ def _vos(pictures: list[tuple[int, Path]]) -> Task:
 
 def _vocabulary(text: str) -> str | list[str]:
     """A name, or a list of class names, which has a comma."""
+    from segblocks.tasks import UNION
     from segblocks.text.vocabulary import get_vocabulary
 
     if "," in text:
         return words(text)
+    if text == UNION:
+        return text
     try:
         get_vocabulary(text)
     except ValueError as error:

@@ -8,12 +8,15 @@ from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
 from segblocks.zoo.registry import create_model, from_pretrained, list_models, register_model
 from segblocks.zoo.sources import convert_state_dict, export_state_dict, register_source
 from segblocks.zoo.tarvis import TarViS, TarViSConfig
+from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
 
 __all__ = [
+    "TMTVIS",
     "CheckpointError",
     "Mask2FormerVIS",
     "Mask2FormerVISConfig",
     "PretrainedModel",
+    "TMTVISConfig",
     "TarViS",
     "TarViSConfig",
     "convert_state_dict",
