@@ -16,10 +16,15 @@ _USER_ERROR = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Tell errors in one line, and take options only by their whole names."""
+    """Tell errors in one line, and take options only by their whole names.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    Args:
+        intermixed: words without an option may stand before, between and behind options.
+    """
+
+    def __init__(self, *args: Any, intermixed: bool = False, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
+        self._intermixed = intermixed
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where help is, and end with status 2."""
@@ -35,7 +40,15 @@ class Parser(argparse.ArgumentParser):
                 joined[-1] = f"{joined[-1]}={word}"
             else:
                 joined.append(word)
-        return super().parse_known_args(None if args is None else joined, namespace)
+        words = None if args is None else joined
+        if not self._intermixed:
+            return super().parse_known_args(words, namespace)
+        # Which parses twice by this very method, options first.
+        self._intermixed = False
+        try:
+            return self.parse_known_intermixed_args(words, namespace)
+        finally:
+            self._intermixed = True
 
 
 def path(text: str) -> Path:

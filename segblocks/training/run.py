@@ -1,0 +1,154 @@
+"""A recipe, from its data to the saved model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import segblocks
+from segblocks._files import expand, write_atomically
+from segblocks.training.checkpoints import latest_checkpoint, weights_file
+from segblocks.training.loop import TrainingSummary, train
+from segblocks.training.recipe import Recipe
+from segblocks.training.step import TrainingStep
+from segblocks.zoo import PretrainedModel, load_checkpoint
+from segblocks.zoo.checkpoint import file_hash
+
+MODEL_FOLDER = "model"
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Say how a run ended.
+
+    Args:
+        summary: of the loop.
+        model: folder of the saved model; None where the training was stopped before its end.
+    """
+
+    summary: TrainingSummary
+    model: Path | None
+
+
+def run_recipe(
+    recipe: Recipe,
+    roots: Mapping[str, str | os.PathLike[str]] | None = None,
+    *,
+    out: str | os.PathLike[str],
+    resume: bool = True,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+) -> RunResult:
+    """Train by a recipe, or go on, and save the model.
+
+    In ``out`` lie what :func:`~segblocks.training.train` writes, ``run.json``, which says what was
+    trained on what, and at the end ``model``, which ``from_pretrained`` reads: the averaged weights
+    where the recipe keeps them, else the last ones. Under a launcher every process calls it.
+
+    Args:
+        recipe: what to train.
+        roots: name of a dataset of the recipe -> its folder.
+        out: folder of this run.
+        resume: go on where ``out`` stands, or begin if there is nothing; False begins anew.
+        progress: show a bar.
+        device: such as "cpu"; None takes the GPUs if there are any.
+
+    Raises:
+        ValueError: a dataset is missing or broken, or ``out`` holds a run of another model.
+        OSError: weights to start from cannot be read, or ``out`` cannot be written.
+
+    Example:
+        >>> from segblocks.training.recipes import get_recipe
+        >>> recipe = get_recipe("tarvis_synthetic").override(["loop.steps=100"])
+        >>> run_recipe(recipe, out="runs/a").model  # doctest: +SKIP
+        PosixPath('runs/a/model')
+    """
+    out = expand(out)
+    folders = {name: expand(root) for name, root in (roots or {}).items()}
+    goes_on = resume and latest_checkpoint(out) is not None
+    if goes_on:
+        _check_same(recipe, out)
+    dataset = recipe.build_dataset(folders)
+    model, weights = recipe.build_model(initial=not goes_on)
+    if is_main_process() and not goes_on:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_record(recipe, folders, weights, out)
+    step = TrainingStep(model, recipe.build_criterion())
+    summary = train(
+        step, dataset, recipe.loop, out=out, resume=resume, progress=progress, device=device
+    )
+    if not summary.finished:
+        return RunResult(summary, None)
+    if is_main_process():
+        _save_model(recipe, model, summary, out / MODEL_FOLDER)
+    return RunResult(summary, out / MODEL_FOLDER)
+
+
+def is_main_process() -> bool:
+    """Say whether this is the first of the processes that a launcher has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _save_model(
+    recipe: Recipe, model: PretrainedModel, summary: TrainingSummary, folder: Path
+) -> None:
+    path = weights_file(summary.checkpoint)
+    model.load_state_dict(load_checkpoint(path))
+    model.to("cpu").eval()
+    model.provenance = {
+        "source": "segblocks",
+        "recipe": recipe.name,
+        "steps": str(summary.step),
+        "file": f"{path.parent.name}/{path.name}",
+        "sha256": file_hash(path),
+    }
+    model.save_pretrained(folder)
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What makes a run another one, besides what the loop itself compares."""
+    criterion = dict(recipe.criterion_options)
+    return {"model": recipe.model, "options": dict(recipe.model_overrides), "criterion": criterion}
+
+
+def _write_record(recipe: Recipe, roots: Mapping[str, Path], weights: list[str], out: Path) -> None:
+    record = {
+        "recipe": recipe.name,
+        **_identity(recipe),
+        "weights": weights,
+        "data": {name: str(root.resolve()) for name, root in roots.items()},
+        "sources": {name: s.weight for name, s in recipe.used_sources(roots).items()},
+        "segblocks_version": segblocks.__version__,
+    }
+
+    def write(path: str) -> None:
+        Path(path).write_text(json.dumps(record, indent=2) + "\n")
+
+    write_atomically(out / RUN_FILE, write)
+
+
+def _check_same(recipe: Recipe, out: Path) -> None:
+    """Raise where a folder holds a run of another model or other losses."""
+    path = out / RUN_FILE
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text())
+    # What was written is what JSON makes of it.
+    now = json.loads(json.dumps(_identity(recipe)))
+    other = [
+        f"{name} was {before.get(name)} and is {value}"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    if other:
+        raise ValueError(
+            f"{out} holds a run of another kind: {'; '.join(other)}; choose another folder, or "
+            "begin anew"
+        )
