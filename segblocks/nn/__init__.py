@@ -32,21 +32,33 @@ from segblocks.nn.heads import (
     MaskHead,
     QueryClassHead,
 )
+from segblocks.nn.language_to_image import LanguageToImageAttention
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.object_encoder import EncodedObjects, ObjectEncoder
 from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d
 from segblocks.nn.predict_as import PredictAs
+from segblocks.nn.predict_by_text import CosineClassHead, GroundedMaskEmbedding, PredictByText
+from segblocks.nn.prompt_attention import PromptCrossAttention, SeparatedSelfAttention
 from segblocks.nn.queries import Queries, concatenate_queries
+from segblocks.nn.shape_position import (
+    ShapePosition,
+    ShapePositionDescriptor,
+    descriptor_change,
+)
+from segblocks.nn.shape_position_injection import ConfidentThings, ShapePositionInjection
 from segblocks.nn.taxonomy import CompiledTaxonomy, TaxonomyCompiler
 from segblocks.nn.taxonomy_injection import TaxonomyInjection
 from segblocks.nn.temporal_attention import TemporalAttentionLayer
 from segblocks.nn.temporal_neck import TemporalNeck
+from segblocks.nn.visual_sampler import SeededPermutation, VisualSampler, VisualTokens
 
 __all__ = [
     "ClassHead",
     "ClassLogits",
     "ClipOutput",
     "CompiledTaxonomy",
+    "ConfidentThings",
+    "CosineClassHead",
     "Decoder",
     "DecoderContext",
     "DecoderOutput",
@@ -56,7 +68,9 @@ __all__ = [
     "EncodedObjects",
     "FeedForward",
     "FeedForwardBlock",
+    "GroundedMaskEmbedding",
     "GroupMaskEmbedding",
+    "LanguageToImageAttention",
     "Level",
     "LinearClassHead",
     "MaskEmbedding",
@@ -68,16 +82,26 @@ __all__ = [
     "ObjectEncoder",
     "Predict",
     "PredictAs",
+    "PredictByText",
     "Prediction",
+    "PromptCrossAttention",
     "Queries",
     "QueryClassHead",
+    "SeededPermutation",
     "SelfAttention",
+    "SeparatedSelfAttention",
+    "ShapePosition",
+    "ShapePositionDescriptor",
+    "ShapePositionInjection",
     "TaxonomyCompiler",
     "TaxonomyInjection",
     "TemporalAttentionLayer",
     "TemporalNeck",
     "TimmBackbone",
+    "VisualSampler",
+    "VisualTokens",
     "concatenate_queries",
+    "descriptor_change",
     "mask_logits",
     "mlp",
     "pixel_centres",

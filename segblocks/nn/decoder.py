@@ -35,6 +35,9 @@ class Level:
 class Memory:
     """Tokens beside the video that a step may attend to: prompts, a taxonomy, words.
 
+    A step that gives each query tokens of its own, such as ``PromptCrossAttention``, says which
+    shapes it takes instead.
+
     Args:
         tokens: (B, N, C).
         positions: (B or 1, N, C), or None.
@@ -57,6 +60,9 @@ class DecoderContext:
         predictions: all predictions so far.
         select: which queries an expensive step may work on: prediction -> bool (B, Q). Inference
             passes a rule on confidence, training the matched queries; None means all.
+        mask_features: (B, T, C, h, w), for steps that look at whole masks, or None.
+        canvas: height and width that the frames take of ``mask_features``, the rest being padding;
+            None for all.
     """
 
     levels: dict[int, Level]
@@ -64,6 +70,8 @@ class DecoderContext:
     prediction: Prediction | None = None
     predictions: list[Prediction] = field(default_factory=list)
     select: Callable[[Prediction], Tensor] | None = None
+    mask_features: Tensor | None = None
+    canvas: tuple[int, int] | None = None
 
     def record(self, prediction: Prediction) -> None:
         """Make a prediction the latest one, and keep it."""
@@ -170,7 +178,8 @@ class Decoder(nn.Module):
             {
                 stride: _level(features[stride], embedding, mask_features, indices)
                 for stride, embedding in zip(self.strides, self.level_embedding, strict=True)
-            }
+            },
+            mask_features=mask_features,
         )
 
     def forward(self, queries: Queries, context: DecoderContext) -> DecoderOutput:
