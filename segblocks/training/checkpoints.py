@@ -61,7 +61,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, out: str | os.PathLike[str], *, keep: int = 3) -> None:
-        self.root = expand(out) / CHECKPOINTS
+        self.out = expand(out)
+        self.root = self.out / CHECKPOINTS
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> Path:
@@ -88,8 +89,7 @@ class CheckpointFolder:
             (folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
             for path in folder.iterdir():
                 _to_disk(path)
-        for old in self.list()[: -self.keep]:
-            self._remove(old)
+        self._keep_newest()
         return place
 
     def list(self) -> list[Path]:
@@ -100,16 +100,21 @@ class CheckpointFolder:
         return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
     def sweep(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
+        """Remove what a process left that was killed while it wrote or removed."""
         if self.root.is_dir():
             for path in self.root.iterdir():
                 if path.name.startswith(_UNFINISHED):
                     shutil.rmtree(path)
+            self._keep_newest()
 
     def clear(self) -> None:
         """Remove all checkpoints."""
         for path in self.list():
             self._remove(path)
+
+    def _keep_newest(self) -> None:
+        for old in self.list()[: -self.keep]:
+            self._remove(old)
 
     def _remove(self, path: Path) -> None:
         # First out of sight: what is half removed must not look like a checkpoint.

@@ -64,3 +64,9 @@ def gather(value: Any) -> list[Any]:
 def is_distributed() -> bool:
     """Say whether several processes train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def leave_processes() -> None:
+    """Part from the other processes, at the end of a program that has trained with them."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

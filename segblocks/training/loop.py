@@ -15,16 +15,11 @@ from tqdm.auto import tqdm
 
 from segblocks._files import expand
 from segblocks.training.averages import Averages
-from segblocks.training.checkpoints import (
-    Checkpoint,
-    CheckpointFolder,
-    read_checkpoint,
-    read_checkpoint_record,
-)
+from segblocks.training.checkpoints import Checkpoint, CheckpointFolder
 from segblocks.training.distributed import any_process, gather
 from segblocks.training.ema import AveragedWeights
 from segblocks.training.interrupt import Interruption
-from segblocks.training.journal import Journal, clear_log
+from segblocks.training.journal import Journal
 from segblocks.training.loader import ClipData, make_loader, make_sampler
 from segblocks.training.memory import peak_memory, reset_peak_memory
 from segblocks.training.optimizer import freeze, parameter_groups
@@ -35,6 +30,7 @@ from segblocks.training.random_state import (
     seed_everything,
     set_random_state,
 )
+from segblocks.training.resume import find_checkpoint
 from segblocks.training.settings import LoopSettings
 from segblocks.training.update import Update
 
@@ -151,7 +147,13 @@ class _Run:
         self.folder = CheckpointFolder(out, keep=settings.keep)
         self.journal: Journal | None = None
         self.module = step
-        checkpoint = self._find(resume)
+        checkpoint = find_checkpoint(
+            self.folder,
+            settings,
+            self.sampler,
+            main=accelerator.is_main_process,
+            resume=resume,
+        )
         self.step = checkpoint.step if checkpoint else 0
         freeze(self.model, settings.frozen)
         step.to(accelerator.device).train()
@@ -219,7 +221,7 @@ class _Run:
             group["lr"] = group["full_lr"] * rate
         values = self.update(clips, self.step + 1)
         if self.averaged is not None and not self.update.skipped_now:
-            self.averaged.update(self.model)
+            self.averaged.update()
         self.step += 1
         end = time.monotonic()
         self.averages.add(values | {"seconds": end - begin, "data_seconds": loaded - begin})
@@ -289,45 +291,6 @@ class _Run:
         averaged = None if self.averaged is None else self.averaged.state_dict()
         return Checkpoint(self.step, self.model.state_dict(), averaged, state, record)
 
-    def _find(self, resume: bool) -> Checkpoint | None:
-        """Read the checkpoint to go on from, if there is one and it is wanted."""
-        if self.accelerator.is_main_process:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.folder.sweep()
-            if not resume:
-                self.folder.clear()
-                clear_log(self.out)
-        self.accelerator.wait_for_everyone()
-        found = self.folder.list()
-        seen = gather([path.name for path in found])
-        if any(names != seen[0] for names in seen):
-            raise ValueError(f"train: out must be one folder for all processes; {self.out} is not")
-        if not found:
-            return None
-        self._check_same(found[-1])
-        return read_checkpoint(found[-1])
-
-    def _check_same(self, place: Path) -> None:
-        """Raise where a checkpoint is of another training."""
-        record = read_checkpoint_record(place)
-        there, here = record["settings"], self.settings.identity(self.processes)
-        other = [
-            f"{name} is {there[name]} there and {here[name]} here"
-            for name in here
-            if name in there and there[name] != here[name]
-        ]
-        advice = "choose another out, or begin anew with resume=False"
-        if other:
-            raise ValueError(
-                f"train: {self.out} holds a training of other settings: {'; '.join(other)}; {advice}"
-            )
-        try:
-            self.sampler.load_state_dict(record["sampler"])
-        except ValueError as error:
-            raise ValueError(
-                f"train: {self.out} holds a training on other data: {error}; {advice}"
-            ) from error
-
     def _take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, of which the model has the weights already."""
         state, accelerator = checkpoint.state, self.accelerator
@@ -343,7 +306,7 @@ class _Run:
 
 
 def _check_step(step: nn.Module) -> None:
-    model = getattr(step, "model", None)
+    model: object = getattr(step, "model", None)
     if not isinstance(model, nn.Module):
         raise ValueError(f"train: step must have a module as its model, got {type(model).__name__}")
     own = {id(parameter) for parameter in model.parameters()}

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import distributed as dist
 
 from segblocks._optional import require
 from segblocks.training.settings import Precision
@@ -24,7 +23,7 @@ _UNKNOWN = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA")
 def open_processes(
     precision: Precision, device: str | torch.device | None = None
 ) -> Iterator[Accelerator]:
-    """Join the processes that were launched, and leave them at the end as they were.
+    """Join the processes that were launched; they stay joined, for another training or evaluation.
 
     Args:
         precision: of the network.
@@ -40,7 +39,6 @@ def open_processes(
     device = None if device is None else torch.device(device)
     _check_device(precision, device)
     ours = not accelerate.state.AcceleratorState._shared_state
-    joined = dist.is_available() and dist.is_initialized()
     accelerator = accelerate.Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
         cpu=device is not None and device.type == "cpu",
@@ -58,9 +56,6 @@ def open_processes(
         with _single_device(accelerator, device):
             yield accelerator
     finally:
-        accelerator.free_memory()
-        if not joined and dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
         if ours:
             # Another training in this process may be of another precision or device.
             accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
@@ -84,6 +79,6 @@ def _single_device(accelerator: Accelerator, device: torch.device | None) -> Ite
     if device is None or device.type != "cuda" or not device.index:
         yield
         return
-    accelerator.state.device = device
+    accelerator.state.device = device  # type: ignore[attr-defined]
     with torch.cuda.device(device):
         yield

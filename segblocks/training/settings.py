@@ -71,6 +71,7 @@ class LoopSettings:
     chunk: int = 8
 
     def __post_init__(self) -> None:
+        self._check("frozen", not isinstance(self.frozen, str), "names, not one text")
         object.__setattr__(self, "frozen", tuple(self.frozen))
         object.__setattr__(self, "betas", tuple(self.betas))
         for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "keep"):
