@@ -21,7 +21,9 @@ class VideoDataset(Protocol):
     name: str
     task: str
     vocabulary: Vocabulary | None
-    names: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,8 @@ from segblocks.tasks import RefVOS, Task
 
 _ATTEMPTS = 20
 
-# Sets the chance of loading apart from what a clip's own seed is used for.
-_LOADING = 1
+# Set the chance of loading apart from what a clip's own seed is used for.
+_LOADING, _CANDIDATES = 1, 2
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,27 @@ class ClipDataset(Dataset[TrainingClip]):
         """
         source = self.sources[draw.dataset]
         seed = (self.seed, draw.dataset, draw.video, draw.repeat)
-        video, tried = draw.video, []
-        for attempt in range(_ATTEMPTS):
+        tried: list[str] = []
+        for attempt, video in enumerate(_candidates(source, draw, seed)):
             rng = np.random.default_rng([*seed, _LOADING, attempt])
-            if attempt:
-                video = int(rng.integers(source.sampled().length))
             sample = source.dataset[source.index(video, draw.repeat)]
             clip = _make_clip(rng, source, sample, draw.task, seed)
             if clip is not None:
                 return clip
             tried.append(sample.name)
         raise ValueError(
-            f"{source.dataset.name}: {_ATTEMPTS} videos in a row had nothing for the task "
+            f"{source.dataset.name}: {len(tried)} videos in a row had nothing for the task "
             f"{draw.task!r}, {tried[-1]!r} being the last, under {source.rule}"
         )
+
+
+def _candidates(source: ClipSource, draw: Draw, seed: tuple[int, ...]) -> Iterator[int]:
+    """The video of a draw, then others in random order."""
+    yield draw.video
+    order = np.random.default_rng([*seed, _CANDIDATES]).permutation(source.sampled().length)
+    # Round again where there are few, since another try takes other frames of a video.
+    for attempt in range(_ATTEMPTS - 1):
+        yield int(order[attempt % len(order)])
 
 
 def _make_clip(

@@ -12,9 +12,9 @@ from segblocks.data.sample import Truth, VideoSample
 
 FrameOrder = Literal["around", "after", "consecutive"]
 
-CATEGORY_TASKS = ("vis", "vps", "vss")
-HINT_TASKS = ("vos", "pvos", "pet", "evs")
-CLIP_TASKS = (*CATEGORY_TASKS, *HINT_TASKS, "refvos")
+CATEGORY_TASKS: tuple[str, ...] = ("vis", "vps", "vss")
+HINT_TASKS: tuple[str, ...] = ("vos", "pvos", "pet", "evs")
+CLIP_TASKS: tuple[str, ...] = (*CATEGORY_TASKS, *HINT_TASKS, "refvos")
 
 # How many frames of a video are looked at for one that shows an object.
 _REFERENCES = 8

@@ -37,8 +37,8 @@ class CompositeVideos:
 
     Things of a still, and of up to two more where it has too few, are pasted onto another and move
     over it, each on a bent path of its own, turning and changing size; they cover each other and
-    may leave. The still behind is shown by a window that pans and zooms. Masks are what of each object is seen, exactly: the
-    pixels that it covers by half or more and no later one does.
+    may leave. The still behind is shown by a window that pans and zooms. Masks are what of each
+    object is seen, exactly: the pixels that it covers by half or more and no later one does.
 
     ``videos[index]`` takes objects of still ``index % len(videos)``, for any index from 0. The same
     ``seed`` and ``index`` give the same video everywhere. All frames of a video are painted when it
