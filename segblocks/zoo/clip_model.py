@@ -38,7 +38,7 @@ class ClipModel(PretrainedModel):
         super().__init__()
         self.config = config
         for name in ("pixel_mean", "pixel_std"):
-            value = torch.tensor(getattr(config, name))
+            value = torch.tensor(getattr(config, name), dtype=torch.float32)
             self.register_buffer(name, value, persistent=keep_pixels)
 
     def extract(self, frames: Tensor) -> dict[int, Tensor]:

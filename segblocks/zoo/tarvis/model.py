@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segblocks.nn import (
@@ -20,7 +19,6 @@ from segblocks.nn import (
     MaskedCrossAttention,
     ObjectEncoder,
     Predict,
-    Prediction,
     Queries,
     QueryClassHead,
     SelfAttention,
@@ -30,8 +28,7 @@ from segblocks.nn import (
     mlp,
 )
 from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
-from segblocks.zoo.hub import PretrainedModel
-from segblocks.zoo.registry import models_for
+from segblocks.zoo.clip_model import ClipModel, backbone_options, prediction_of_batch
 from segblocks.zoo.tarvis.config import TarViSConfig
 from segblocks.zoo.tarvis.hinted import HintedObjects, gather_hints
 from segblocks.zoo.tarvis.policy import TarViSPolicy, TarViSState
@@ -43,7 +40,7 @@ MASK_STRIDE = 4
 MASK_HEADS = (*GROUPS, "free")
 
 
-class TarViS(PretrainedModel):
+class TarViS(ClipModel):
     """TarViS (Athar et al., CVPR 2023), after the official code where it differs from the paper.
 
     A task is a set of queries: instance, background and semantic queries for VIS and VPS, queries
@@ -65,16 +62,11 @@ class TarViS(PretrainedModel):
 
     tasks = ("vis", "vps", "vos", "pet")
     config: TarViSConfig
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(self, config: TarViSConfig | None = None) -> None:
-        super().__init__()
         config = config or TarViSConfig()
-        self.config = config
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean))
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std))
-        self.backbone = TimmBackbone(config.backbone, **_backbone_options(config))
+        super().__init__(config, keep_pixels=True)
+        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
         self.neck = TemporalNeck(
             self.backbone.channels,
             config.embed_dim,
@@ -100,25 +92,6 @@ class TarViS(PretrainedModel):
             grid=config.background_grid,
         )
         self.decoder = Decoder(_decoder_steps(config), config.embed_dim, strides=STRIDES)
-
-    def extract(self, frames: Tensor) -> dict[int, Tensor]:
-        """Normalise, pad and run the backbone, which sees each frame by itself.
-
-        Args:
-            frames: (B, T, 3, H, W) RGB on the scale 0..255, uint8 or float.
-
-        Returns:
-            stride -> (B, T, C_s, H' / s, W' / s), H' and W' being the padded size.
-
-        Raises:
-            ValueError: another shape.
-        """
-        self._check_frames(frames)
-        multiple = self.config.size_multiple
-        padding = (0, -frames.shape[-1] % multiple, 0, -frames.shape[-2] % multiple)
-        padded = F.pad(frames.float(), padding, value=self.config.padding_value)
-        mean, std = (x.float()[:, None, None] for x in (self.pixel_mean, self.pixel_std))
-        return self.backbone(((padded - mean) / std).to(self.pixel_mean.dtype))
 
     def forward(
         self,
@@ -150,15 +123,15 @@ class TarViS(PretrainedModel):
             ValueError: a task this model cannot do, hints that do not fit, an unknown vocabulary,
                 or features or indices of other frames.
         """
-        tasks = self._check_tasks(as_tasks(task))
-        self._check_frames(frames)
+        tasks = self.check_tasks(as_tasks(task))
+        self.check_frames(frames)
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         pyramid = self.extract(frames) if features is None else features
-        self._check_features(pyramid, frames)
+        self.check_features(pyramid, frames)
         levels = self.neck(pyramid)
         asked = self._ask(tasks, levels, size)
         predictions = self.decoder(asked.queries, self.decoder.context(levels)).predictions
-        indices = _frame_indices(frame_indices, frames.shape[1], state)
+        indices = self.frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
             state = self._begin(tasks, size, indices[0])
         return ClipOutput(
@@ -195,13 +168,13 @@ class TarViS(PretrainedModel):
         Raises:
             ValueError: tasks or generators that are not one a clip; else as :meth:`forward`.
         """
-        self._check_frames(frames)
+        self.check_frames(frames)
         for name, given in {"tasks": tasks, "generators": generators}.items():
             if given is not None and len(given) != len(frames):
                 raise ValueError(
                     f"TarViS: {name} must be {len(frames)}, one a clip, got {len(given)}"
                 )
-        checked = [self._check_tasks(as_tasks(task)) for task in tasks]
+        checked = [self.check_tasks(as_tasks(task)) for task in tasks]
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         levels = self.neck(self.extract(frames))
         clips = [
@@ -219,7 +192,7 @@ class TarViS(PretrainedModel):
             predictions = self.decoder(queries, self.decoder.context(together)).predictions
             for place, b in enumerate(members):
                 outputs[b] = ClipOutput(
-                    tuple(_of_clip(prediction, place) for prediction in predictions),
+                    tuple(prediction_of_batch(p, place) for p in predictions),
                     clips[b][MASK_STRIDE],
                     queries.groups,
                     model_size=size,
@@ -236,7 +209,7 @@ class TarViS(PretrainedModel):
             task: as in :meth:`forward`, with hints on frames of the video.
             settings: of :class:`TarViSPolicy`.
         """
-        return TarViSPolicy(self._check_tasks(as_tasks(task)), **settings)
+        return TarViSPolicy(self.check_tasks(as_tasks(task)), **settings)
 
     def _begin(self, tasks: tuple[Task, ...], size: tuple[int, int], start: int) -> TarViSState:
         """The state of a video whose frame ``start`` is the first of a clip with these tasks."""
@@ -244,41 +217,6 @@ class TarViS(PretrainedModel):
         state = self.video_policy([task for task in in_video if task is not None]).start(size, size)
         state.next_start = state.finished = start
         return state
-
-    def _check_frames(self, frames: Tensor) -> None:
-        if not isinstance(frames, Tensor):
-            raise TypeError(f"TarViS: frames must be a tensor, got {type(frames).__name__}")
-        if frames.dim() != 5 or frames.shape[2] != 3 or 0 in frames.shape:
-            raise ValueError(
-                "TarViS: frames must have shape (B, T, 3, H, W), none of them 0, "
-                f"got {tuple(frames.shape)}"
-            )
-
-    def _check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
-        multiple = self.config.size_multiple
-        height, width = (-(-side // multiple) * multiple for side in frames.shape[-2:])
-        for stride in self.backbone.strides:
-            want = (
-                *frames.shape[:2],
-                self.backbone.channels[stride],
-                height // stride,
-                width // stride,
-            )
-            got = tuple(features[stride].shape) if stride in features else None
-            if got != want:
-                raise ValueError(
-                    f"TarViS: features must be of the frames {tuple(frames.shape)}, that is "
-                    f"{want} at stride {stride}, got {got}"
-                )
-
-    def _check_tasks(self, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-        for task in tasks:
-            if task.name not in self.tasks:
-                raise ValueError(
-                    f"TarViS: task must be one of {', '.join(self.tasks)}, got {task.name}, which "
-                    f"{', '.join(models_for(task.name)) or 'no model here'} can do"
-                )
-        return tasks
 
     def _hinted(
         self, tasks: list[HintTask], levels: dict[int, Tensor], size: tuple[int, int]
@@ -365,35 +303,6 @@ def _select(levels: dict[int, Tensor], clips: list[int]) -> dict[int, Tensor]:
 def _stack(queries: Sequence[Queries]) -> Queries:
     content = torch.cat([q.content for q in queries])
     return replace(queries[0], content=content)
-
-
-def _of_clip(prediction: Prediction, place: int) -> Prediction:
-    """The prediction of one clip of a batch."""
-    here = slice(place, place + 1)
-    logits = prediction.class_logits
-    return replace(
-        prediction,
-        queries=prediction.queries[here],
-        mask_embeddings=prediction.mask_embeddings[here],
-        class_logits=None if logits is None else logits[here],
-    )
-
-
-def _frame_indices(
-    given: Sequence[int] | None, num_frames: int, state: TarViSState | None
-) -> tuple[int, ...]:
-    if given is None:
-        start = 0 if state is None else state.next_start
-        return tuple(range(start, start + num_frames))
-    if len(given) != num_frames:
-        raise ValueError(f"TarViS: frame_indices must name {num_frames} frames, got {len(given)}")
-    return tuple(int(i) for i in given)
-
-
-def _backbone_options(config: TarViSConfig) -> dict[str, Any]:
-    if config.backbone.startswith("swin"):
-        return {"output_norms": True, "drop_path": config.drop_path}
-    return {"frozen_batch_norm": True}
 
 
 def _decoder_steps(config: TarViSConfig) -> list[nn.Module]:
