@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segblocks.data.clips import TrainingClip
@@ -26,18 +24,7 @@ from segblocks.losses.classes import NO_OBJECT_WEIGHT
 from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput, Prediction
-from segblocks.training.distributed import mean_over_processes
-
-# Of the mask features.
-_STRIDE = 4
-
-
-class _Term(NamedTuple):
-    """A named loss of one clip; terms of one name and index share their divisor."""
-
-    name: str
-    loss: LossSum
-    index: int = 0
+from segblocks.training.criteria.terms import Term, as_padded, weigh_terms
 
 
 class TarViSCriterion(nn.Module):
@@ -131,7 +118,7 @@ class TarViSCriterion(nn.Module):
             ValueError: a cost of the matching is not finite, or targets are not those of the tasks;
                 names the video.
         """
-        terms: list[_Term] = []
+        terms: list[Term] = []
         for output, clip in zip(outputs, clips, strict=True):
             generator = seeded_generator(*clip.seed, device=output.mask_features.device)
             if "instance" in output.groups:
@@ -142,12 +129,12 @@ class TarViSCriterion(nn.Module):
 
     def _category_terms(
         self, output: ClipOutput, clip: TrainingClip, generator: torch.Generator
-    ) -> list[_Term]:
+    ) -> list[Term]:
         """Losses of VIS or VPS, all predictions of the decoder at once where they can be."""
         if clip.labels is None:
             raise ValueError(f"TarViSCriterion: clip {clip.name!r} has no labels for {clip.task}")
         features = output.mask_features[0]
-        masks = _as_padded(clip.masks, features, fill=False)
+        masks = as_padded(clip.masks, features, fill=False)
         embeddings = _of_group(output, "instance")
         logits = [_class_logits(prediction)[0] for prediction in output.predictions]
         costs = self.matching_cost(
@@ -176,7 +163,7 @@ class TarViSCriterion(nn.Module):
                 len(scores), no_object, match.queries, clip.labels[match.targets]
             )
             loss = class_cross_entropy(scores, targets, no_object_weight=self.no_object_weight)
-            terms.append(_Term("class", loss, layer))
+            terms.append(Term("class", loss, layer))
         return terms
 
     def _semantic_terms(
@@ -186,7 +173,7 @@ class TarViSCriterion(nn.Module):
         masks: Tensor,
         labels: Tensor,
         generator: torch.Generator,
-    ) -> list[_Term]:
+    ) -> list[Term]:
         features = output.mask_features[0]
         classes = _of_group(output, "semantic")
         background = _of_group(output, "background") if clip.task == "vis" else None
@@ -195,7 +182,7 @@ class TarViSCriterion(nn.Module):
         elif clip.semantic is None:
             raise ValueError(f"TarViSCriterion: clip {clip.name!r} has no semantic map for vps")
         else:
-            truth = _as_padded(clip.semantic, features, fill=IGNORE)
+            truth = as_padded(clip.semantic, features, fill=IGNORE)
         terms = []
         for layer in range(len(classes)):
             losses = self.semantic_losses[clip.task](
@@ -205,14 +192,14 @@ class TarViSCriterion(nn.Module):
                 background=None if background is None else background[layer],
                 generator=generator,
             )
-            terms.append(_Term("semantic", losses.cross_entropy, layer))
+            terms.append(Term("semantic", losses.cross_entropy, layer))
             if self.weights["regularization"]:
-                terms.append(_Term("regularization", losses.regularization, layer))
+                terms.append(Term("regularization", losses.regularization, layer))
         return terms
 
     def _object_terms(
         self, output: ClipOutput, clip: TrainingClip, generator: torch.Generator
-    ) -> list[_Term]:
+    ) -> list[Term]:
         """Losses of VOS and PET; the background comes after the objects."""
         if len(clip.masks) != len(output.object_slices):
             raise ValueError(
@@ -220,7 +207,7 @@ class TarViSCriterion(nn.Module):
                 f"{len(output.object_slices)} hinted objects"
             )
         features = output.mask_features[0]
-        masks = with_background(_as_padded(clip.masks, features, fill=False))
+        masks = with_background(as_padded(clip.masks, features, fill=False))
         embeddings = torch.cat([prediction.mask_embeddings[0] for prediction in output.predictions])
         groups = (*output.object_slices, output.groups["object_background"])
         num_layers = len(output.predictions)
@@ -240,35 +227,19 @@ class TarViSCriterion(nn.Module):
         )
         return _mask_terms(("object_mask", "object_dice"), losses, masks)
 
-    def _weighted(self, terms: Sequence[_Term], num_layers: int) -> dict[str, Tensor]:
-        """Divide the sums of this process by the mean divisors of all processes."""
+    def _weighted(self, terms: Sequence[Term], num_layers: int) -> dict[str, Tensor]:
         if not terms:
             raise ValueError("TarViSCriterion: no clip asks for anything")
-        rows = {name: row for row, name in enumerate(self.weights)}
-        device = terms[0].loss.total.device
-        # All processes exchange tables of one size, whatever tasks their clips are of.
-        divisors = torch.zeros(len(rows), num_layers, device=device)
-        for term in terms:
-            divisors[rows[term.name], term.index] += term.loss.weight.detach().float()
-        divisors = torch.maximum(mean_over_processes(divisors), self._least_divisors(divisors))
-        losses: dict[str, Tensor] = {}
-        for term in terms:
-            share = self.weights[term.name] / divisors[rows[term.name], term.index]
-            losses[term.name] = losses.get(term.name, 0) + share * term.loss.total
-        return losses
-
-    def _least_divisors(self, divisors: Tensor) -> Tensor:
-        """One target at least (official); weights of classes can add up to less."""
-        least = torch.ones_like(divisors)
-        least[list(self.weights).index("class")] = self.no_object_weight
-        return least
+        # Weights of classes can add up to less than one target, the least of all others (official).
+        least = {"class": self.no_object_weight}
+        return weigh_terms(terms, self.weights, num_layers, least=least)
 
 
-def _mask_terms(names: tuple[str, str], losses: MaskLosses, masks: Tensor) -> list[_Term]:
+def _mask_terms(names: tuple[str, str], losses: MaskLosses, masks: Tensor) -> list[Term]:
     # Each frame of a target is a mask of its own.
     weight = losses.dice.new_tensor(masks.shape[0] * masks.shape[1])
     return [
-        _Term(name, LossSum(loss.sum(), weight)) for name, loss in zip(names, losses, strict=True)
+        Term(name, LossSum(loss.sum(), weight)) for name, loss in zip(names, losses, strict=True)
     ]
 
 
@@ -282,12 +253,6 @@ def _class_logits(prediction: Prediction) -> Tensor:
     if prediction.class_logits is None:
         raise ValueError("TarViSCriterion: the model predicts no classes")
     return prediction.class_logits
-
-
-def _as_padded(maps: Tensor, features: Tensor, *, fill: int) -> Tensor:
-    """Extend maps (..., H, W) to the padded frames that the features (T, C, h, w) cover."""
-    height, width = (_STRIDE * side for side in features.shape[-2:])
-    return F.pad(maps, (0, width - maps.shape[-1], 0, height - maps.shape[-2]), value=fill)
 
 
 def _painted(masks: Tensor, clip: TrainingClip, labels: Tensor, background: int) -> Tensor:
