@@ -1,5 +1,7 @@
 """What each system is trained for."""
 
+from segblocks.training.criteria.mask2former_vis import Mask2FormerVISCriterion
 from segblocks.training.criteria.tarvis import TarViSCriterion
+from segblocks.training.criteria.tmt_vis import TMTVISCriterion
 
-__all__ = ["TarViSCriterion"]
+__all__ = ["Mask2FormerVISCriterion", "TMTVISCriterion", "TarViSCriterion"]
