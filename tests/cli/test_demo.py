@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from segblocks.cli import main
+from segblocks import create_model
+from segblocks.cli import demo, main
+from segblocks.cli.demo_video import make_demo_video
 from segblocks.inference.mask_files import read_masks
 from segblocks.inference.video import open_video
 from segblocks.inference.writers import read_result
+from segblocks.metrics import JAndF
+from segblocks.zoo import registry
 
 pytest.importorskip("av")
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos that take less time."""
+    monkeypatch.setattr(
+        "segblocks.cli.demo_video.make_demo_video", lambda frames: make_demo_video(frames, 96, 160)
+    )
+
+
+def use_weights(folder: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = replace(registry.get_entry(demo._MODEL), default_checkpoint=folder)
+    monkeypatch.setitem(registry._MODELS, demo._MODEL, entry)
+
+
+@pytest.mark.parametrize("trained", [False, True])
 def test_demo_writes_everything_and_says_what_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: bool,
+    small: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    weights = tmp_path / "weights" / demo._MODEL
+    create_model(demo._MODEL, checkpoint="random").save_pretrained(weights, dtype=torch.float16)
+    use_weights(weights if trained else None, monkeypatch)
     out = tmp_path / "demo"
     assert main(["demo", "--frames", "2", "--out", str(out), "--device", "cpu"]) == 0
     told = capsys.readouterr().out
-    assert "not trained" in told
+    assert ("not trained" in told) != trained
     assert told.count("frames/s") == 4
     assert str(out / "contact_sheet.png") in told
     video = list(open_video(out / "video.mp4"))
@@ -34,12 +62,20 @@ def test_demo_writes_everything_and_says_what_it_is(
         result = read_result(out / task)
         assert result.task_name == task
         assert len(list(result.source.reopen())) == 2
+    sample = make_demo_video(2, 96, 160)
+    scores = re.findall(r"(\w+): \d+ tracks, J&F ([\d.]+),", told)
+    assert [task for task, _ in scores] == ["vos", "pet"]
+    for task, score in scores:
+        metric = JAndF("after")
+        metric.update(sample, read_result(out / task))
+        assert float(score) == pytest.approx(100 * metric.compute()["J&F"], abs=0.051)
     masks, ids = read_masks(out / "first_frame_masks.png")
-    assert (ids, masks.shape[1:]) == ((1, 2, 3), video[0].shape[:2])
+    assert ids == sample.read_truth(0).ids
+    np.testing.assert_array_equal(masks, sample.read_truth(0).masks)
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 2 * video[0].shape[1]
         assert sheet.height > 5 * video[0].shape[0]
-    assert [p.name for p in tmp_path.iterdir()] == ["demo"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo", "weights"]
 
 
 def test_a_folder_with_other_files_is_left_alone(
@@ -53,5 +89,5 @@ def test_a_folder_with_other_files_is_left_alone(
 
 def test_bad_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo"), "--frames", "0"]) == 2
-    assert "0 frames" in capsys.readouterr().err
+    assert "num_frames must be from 1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

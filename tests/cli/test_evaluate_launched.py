@@ -43,17 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(folder: Path, out: str, *more: str) -> list[str]:
     options = [word for option in WORLD for word in ("--dataset-option", option)]
     common = ["evaluate", "--dataset", "synthetic", *options, "--out", str(folder / out)]
-    common += ["--device", "cpu"]
-    return [
-        *common,
-        "--model",
-        str(folder / "model"),
-        "--short-side",
-        "0",
-        "--device",
-        "cpu",
-        *more,
-    ]
+    model = ["--model", str(folder / "model"), "--short-side", "0", "--device", "cpu"]
+    return [*common, *model, *more]
 
 
 def launch(launcher: str, *command: str) -> subprocess.CompletedProcess[str]:

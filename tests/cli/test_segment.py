@@ -15,7 +15,6 @@ from PIL import Image
 
 from segblocks import zoo
 from segblocks.cli import build_parser, main
-from segblocks.cli.demo_video import make_demo_video
 from segblocks.cli.segment import build_task
 from segblocks.inference import engine
 from segblocks.inference.video import open_video
@@ -25,6 +24,7 @@ from segblocks.results import Track, VideoSegmentation
 from segblocks.tasks import PET, VIS, VOS, VPS
 from segblocks.zoo.checkpoint import save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
+from tests.cli.shapes_video import make_shapes_video
 
 HEIGHT, WIDTH, FRAMES = 33, 64, 3
 MODEL = "tarvis_resnet50"
@@ -42,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a video of three frames, and masks of its three objects."""
-    video = make_demo_video(FRAMES, HEIGHT, WIDTH)
+    video = make_shapes_video(FRAMES, HEIGHT, WIDTH)
     (tmp_path / "video").mkdir()
     for t, frame in enumerate(video.frames):
         Image.fromarray(frame).save(tmp_path / "video" / f"{t}.png")
