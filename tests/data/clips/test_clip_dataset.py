@@ -51,7 +51,7 @@ def world_clips(seed: int = 0) -> ClipDataset:
     world = SyntheticWorld(config, length=9)
     stills = SyntheticWorld(replace(config, num_frames=1), length=7)
     transform = ClipTransform(short_sides=(32, 40), crop=(0.75, 0.75))
-    tasks: dict[str, float] = {task: 1.0 for task in ("vis", "vps", "vss", "vos", "pet", "evs")}
+    tasks: dict[str, float] = dict.fromkeys(("vis", "vps", "vss", "vos", "pet", "evs"), 1.0)
     return ClipDataset(
         [
             ClipSource(world, ClipRule(), transform, 2.0, tasks),
