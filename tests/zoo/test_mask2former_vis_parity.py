@@ -35,6 +35,7 @@ def cases() -> list[Any]:
 def model_of(identifier: str) -> Mask2FormerVIS:
     state = parity.case_state_dict(NETWORK, parity.case(NETWORK, identifier))
     model = create_model(NETWORK)
+    assert isinstance(model, Mask2FormerVIS)
     model.load_state_dict(convert_state_dict(state, "mask2former_vis"))
     return model.eval()
 
