@@ -156,7 +156,8 @@ class TarViSCriterion(nn.Module):
             generator=generator,
         )
         terms = _mask_terms(("mask", "dice"), losses, masks)
-        terms += self._semantic_terms(output, clip, masks, clip.labels, generator)
+        if "semantic" in output.groups:
+            terms += self._semantic_terms(output, clip, masks, clip.labels, generator)
         for layer, (scores, match) in enumerate(zip(logits, matches, strict=True)):
             no_object = scores.shape[-1] - 1
             targets = class_targets(
@@ -207,9 +208,13 @@ class TarViSCriterion(nn.Module):
                 f"{len(output.object_slices)} hinted objects"
             )
         features = output.mask_features[0]
-        masks = with_background(as_padded(clip.masks, features, fill=False))
+        masks = as_padded(clip.masks, features, fill=False)
+        groups = list(output.object_slices)
+        background = output.groups["object_background"]
+        if background.stop > background.start:
+            masks = with_background(masks)
+            groups.append(background)
         embeddings = torch.cat([prediction.mask_embeddings[0] for prediction in output.predictions])
-        groups = (*output.object_slices, output.groups["object_background"])
         num_layers = len(output.predictions)
         num_queries = len(embeddings) // num_layers
         members = [list(range(*group.indices(num_queries))) for group in groups]

@@ -1,0 +1,195 @@
+"""What the parts of TarViS are worth on the synthetic world (TarViS Tables 4 and S1).
+
+All variants have the same number of steps and clips, several seeds, and are measured on held-out
+videos next to predictions that need no training. A run that was interrupted is taken up, and a
+finished one is not repeated. An ablation says something only where the full model is well above
+the baselines and the difference above the spread over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.report import Table, this_command, write_report
+from benchmarks.learning.synthetic import METRICS, measure
+from benchmarks.learning.variants import VARIANTS, Variant
+from segblocks._files import write_atomically
+from segblocks.cli.device import choose_device
+from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
+from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
+from segblocks.training.criteria import TarViSCriterion
+from segblocks.training.initial import load_backbone
+from segblocks.training.loop import train
+from segblocks.training.schedule import Schedule
+from segblocks.training.settings import LoopSettings
+from segblocks.training.step import TrainingStep
+from segblocks.zoo.tarvis import TarViS, TarViSConfig
+
+# Half as deep as the nano model, whose backbone it has.
+CONFIG = TarViSConfig(
+    backbone="tf_efficientnet_lite0",
+    vocabularies=("synthetic",),
+    embed_dim=64,
+    num_heads=4,
+    neck_layers=2,
+    neck_hidden_dim=128,
+    decoder_layers=3,
+    decoder_hidden_dim=256,
+    encoder_layers=2,
+    encoder_hidden_dim=256,
+    num_instance_queries=20,
+    max_points=(None, None),
+    size_multiple=32,
+    pixel_mean=(127.0, 127.0, 127.0),
+    pixel_std=(128.0, 128.0, 128.0),
+)
+_BASELINES: dict[str, Predict] = {
+    "repeat first": repeat_first,
+    "k-NN propagation": propagate_first,
+}
+_COLUMNS = [
+    (kind, make.__name__, name)  # type: ignore[attr-defined]
+    for kind, metrics in METRICS.items()
+    for make, name in metrics
+]
+
+Numbers = dict[str, float]
+
+
+def column(kind: str, name: str) -> str:
+    """Name a number."""
+    return f"{kind.upper()} {name}"
+
+
+def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespace) -> TarViS:
+    """Train one variant, or take its training up."""
+    torch.manual_seed(seed)
+    model = variant.make(CONFIG)
+    load_backbone(model.backbone, "efficientnet_lite0")
+    config = world_config(args.preset, size=tuple(args.size), num_frames=args.frames)
+    source = ClipSource(
+        SyntheticWorld(config, seed=1 + seed),
+        ClipRule(num_frames=3, reach=6, max_objects=4, min_area=16),
+        ClipTransform(),
+        tasks=variant.tasks,
+        length=args.steps * args.batch,
+    )
+    settings = LoopSettings(
+        steps=args.steps,
+        batch_size=args.batch,
+        learning_rate=args.learning_rate,
+        backbone_factor=0.25,
+        clip_norm=0.1,
+        schedule=Schedule(warmup=args.steps // 20, cosine=True),
+        precision=args.precision,
+        save_every=max(args.steps // 5, 1),
+        keep=1,
+        seed=seed,
+        workers=args.workers,
+        chunk=1,
+    )
+    step = TrainingStep(model, TarViSCriterion(num_points=1024, semantic_points=2048))
+    train(step, ClipDataset([source], seed=seed), settings, out=out, device=args.device)
+    return model.eval()
+
+
+def numbers_of(
+    predictors: Mapping[str, Predict], world: SyntheticWorld, tasks: Sequence[str]
+) -> dict[str, Numbers]:
+    """Return predictor -> column -> number."""
+    judged = measure(predictors, world, tasks)
+    return {
+        name: {
+            column(kind, number): judged[kind][name].summary[metric][number]
+            for kind, metric, number in _COLUMNS
+            if kind in judged
+        }
+        for name in predictors
+    }
+
+
+def run(name: str, seed: int, world: SyntheticWorld, args: argparse.Namespace) -> Numbers:
+    """Train and measure one variant with one seed, unless that is done."""
+    variant = VARIANTS[name]
+    folder = args.out / name.replace(" ", "_").replace(",", "") / f"seed_{seed}"
+    record = folder / "numbers.json"
+    if record.is_file():
+        return json.loads(record.read_text())
+    model = train_variant(variant, seed, folder, args)
+    predict = ask_model(model, clip_length=args.clip, short_side=0)
+    found = numbers_of({name: predict}, world, list(variant.tasks))[name]
+    write_atomically(record, lambda path: Path(path).write_text(json.dumps(found)) and None)
+    return found
+
+
+def tables_of(found: Mapping[str, Sequence[Numbers]]) -> list[Table]:
+    """Return mean and standard deviation over seeds; a column that a row lacks is NaN."""
+    columns = [column(kind, name) for kind, _, name in _COLUMNS]
+
+    def rows(summarise: object) -> dict[str, list[float]]:
+        return {
+            name: [
+                summarise([run[c] for run in runs]) if c in runs[0] else math.nan  # type: ignore[operator]
+                for c in columns
+            ]
+            for name, runs in found.items()
+        }
+
+    def spread(values: list[float]) -> float:
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    return [
+        Table("mean over seeds", columns, rows(statistics.fmean)),
+        Table("standard deviation over seeds", columns, rows(spread)),
+    ]
+
+
+def parse() -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
+    parser.add_argument("--videos", type=int, default=30, help="held out")
+    parser.add_argument("--device")
+    args = parser.parse_args()
+    args.device = choose_device(args.device)
+    return args
+
+
+def main() -> None:
+    """Train, measure, print and write."""
+    args = parse()
+    world = open_held_out(
+        args.preset, length=args.videos, size=tuple(args.size), num_frames=args.frames
+    )
+    found = {
+        name: [numbers] for name, numbers in numbers_of(_BASELINES, world, list(METRICS)).items()
+    }
+    for seed in range(args.seeds):
+        for name in args.variants:
+            found.setdefault(name, []).append(run(name, seed, world, args))
+            print(name, seed, found[name][-1], flush=True)
+    command = this_command("benchmarks.learning.ablations", ("--out", "--device"))
+    print(write_report(args.out / "ablations", tables_of(found), {"runs": found}, command=command))
+
+
+if __name__ == "__main__":
+    main()
