@@ -17,8 +17,8 @@ ALL_TASKS = {"vis": 0.25, "vps": 0.25, "vos": 0.25, "pet": 0.25}
 class WithoutBackgroundQueries(TarViS):
     """Hinted objects have queries, what is around them has none."""
 
-    def _encode(self, *args: Any) -> Any:
-        encoded = super()._encode(*args)
+    def _encode(self, hinted: Any, levels: Any, generator: Any) -> Any:
+        encoded = super()._encode(hinted, levels, generator)
         return encoded._replace(background=encoded.background[:0])
 
 
@@ -33,8 +33,8 @@ class LinearClasses(TarViS):
         num_classes = len(self.queries.semantic)
         predict.class_head = LinearClassHead(config.embed_dim, num_classes, group="instance")
 
-    def _ask(self, *args: Any) -> Any:
-        asked = super()._ask(*args)
+    def _ask(self, tasks: Any, levels: Any, size: Any, generator: Any = None) -> Any:
+        asked = super()._ask(tasks, levels, size, generator)
         queries, instance = asked.queries, asked.queries.groups["instance"]
         position = queries.position[:, instance]
         alone = Queries(queries.content[:, instance], position, {"instance": instance})

@@ -17,11 +17,11 @@ _STRIDE = 4
 
 
 class Term(NamedTuple):
-    """A named loss of one clip; terms of one name and index share their divisor."""
+    """A named loss of one clip; terms of one name and layer share their divisor."""
 
     name: str
     loss: LossSum
-    index: int = 0
+    layer: int = 0
 
 
 def weigh_terms(
@@ -36,7 +36,7 @@ def weigh_terms(
     Args:
         terms: of all clips of the batch, at least one.
         weights: of every name that there may be, in the same order on all processes.
-        num_layers: one more than the greatest index.
+        num_layers: one more than the greatest of the terms.
         least: the least divisor of a name; 1 for all others.
 
     Returns:
@@ -52,12 +52,12 @@ def weigh_terms(
     # All processes exchange tables of one size, whatever tasks their clips are of.
     divisors = torch.zeros(len(rows), num_layers, device=device)
     for term in terms:
-        divisors[rows[term.name], term.index] += term.loss.weight.detach().float()
+        divisors[rows[term.name], term.layer] += term.loss.weight.detach().float()
     smallest = [(least or {}).get(name, 1.0) for name in weights]
     divisors = mean_over_processes(divisors).maximum(divisors.new_tensor(smallest)[:, None])
     losses: dict[str, Tensor] = {}
     for term in terms:
-        share = weights[term.name] / divisors[rows[term.name], term.index]
+        share = weights[term.name] / divisors[rows[term.name], term.layer]
         losses[term.name] = losses.get(term.name, 0) + share * term.loss.total
     return losses
 
