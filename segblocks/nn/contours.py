@@ -97,7 +97,7 @@ def mark_contours(masks: Tensor) -> Contours:
     across = torch.stack((torch.where(top_left > 0, -0.25, 0.25), torch.full_like(right, -0.25)), 1)
     shift = torch.where(straight[:, None], 0.0, torch.where(saddle[:, None], across, shift))
     vertex = torch.stack((x, y), dim=1).double()
-    length = torch.where(straight, 1.0, math.sqrt(0.5)).double()
+    length = torch.full_like(total, math.sqrt(0.5)).masked_fill(straight, 1)
     return Contours(
         torch.cat((vertex + shift, vertex - shift)),
         torch.cat((length, length * saddle)),
