@@ -1,0 +1,110 @@
+"""J&F of a model on real clips in the layout of DAVIS, next to what needs no training.
+
+Each clip is asked for twice: with the mask of each object in the frame where it starts, and with
+one point of that mask, the pixel farthest from its border.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.learning.baselines import Predict, all_baselines, ask_model, deepest_points
+from benchmarks.learning.judge import Judgement, judge_all
+from benchmarks.learning.report import Table, this_command, write_report
+from segblocks.cli.device import choose_device
+from segblocks.cli.load_model import load_model
+from segblocks.data import VideoSample, open_dataset
+from segblocks.inference import task_of
+from segblocks.metrics import JAndF
+from segblocks.tasks import HintTask, Task
+
+MAIN = "J&F"
+
+
+def open_clips(data: Path) -> list[VideoSample]:
+    """Read the clips of a folder that holds ``clips``, or is it."""
+    root = data / "clips" if (data / "clips").is_dir() else data
+    dataset = open_dataset("davis2017", root)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def ask_twice(sample: VideoSample) -> dict[str, Task]:
+    """Return what is asked of a clip, by name."""
+    masks = task_of(sample, "vos")
+    assert isinstance(masks, HintTask)
+    return {"mask": masks, "point": deepest_points(masks)}
+
+
+def measure(predictors: dict[str, Predict], data: Path) -> dict[str, dict[str, Judgement]]:
+    """Return hint -> predictor -> what it reached."""
+    asked = [(sample, ask_twice(sample)) for sample in open_clips(data)]
+    return {
+        hint: judge_all(predictors, [(sample, tasks[hint]) for sample, tasks in asked], [JAndF])
+        for hint in asked[0][1]
+    }
+
+
+def table_of(hint: str, judged: dict[str, Judgement]) -> Table:
+    """Return J&F for each clip, and their mean."""
+    clips = list(next(iter(judged.values())).per_video)
+    rows = {
+        name: [
+            *(found.per_video[clip]["JAndF"][MAIN] for clip in clips),
+            found.summary["JAndF"][MAIN],
+        ]
+        for name, found in judged.items()
+    }
+    return Table(f"J&F x 100, first {hint} given", [*clips, "mean"], rows)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which model to measure, and how to run it."""
+    parser.add_argument("--model", help="a name, or a folder of save_pretrained; none: baselines")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--clip-length", type=int)
+    parser.add_argument("--overlap", type=int)
+    parser.add_argument("--short-side", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--out", type=Path, required=True, help="path of the .json and .md")
+
+
+def predictors_of(args: argparse.Namespace) -> dict[str, Predict]:
+    """Return the baselines and the model that the options ask for."""
+    predictors: dict[str, Predict] = {} if args.no_baselines else all_baselines()
+    if args.model is not None:
+        device = choose_device(args.device)
+        model: Any = load_model(args.model, args.checkpoint).to(device)
+        given = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
+        settings = {name: value for name, value in given.items() if value is not None}
+        predictors[Path(args.model).name] = ask_model(model, **settings)
+    if not predictors:
+        raise SystemExit("--no-baselines needs a --model")
+    return predictors
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_model_options(parser)
+    data = os.environ.get("SEGBLOCKS_DATA")
+    parser.add_argument("--data", type=Path, default=data, required=data is None)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    judged = measure(predictors_of(args), args.data)
+    tables = [table_of(hint, found) for hint, found in judged.items()]
+    details = {
+        hint: {name: found.as_json() for name, found in by_name.items()}
+        for hint, by_name in judged.items()
+    }
+    command = this_command("benchmarks.learning.clips", ("--data", "--out", "--checkpoint"))
+    print(write_report(args.out, tables, details, command=command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""A model on held-out videos of the synthetic world, next to predictions that need no training.
+
+VIS by AP, VPS by VPQ and STQ, VOS by J&F, PET by HOTA. For VIS and VPS the baselines are shown the
+truth of the first frame, classes included, which a model has to find out by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from benchmarks.learning.baselines import Predict
+from benchmarks.learning.clips import add_model_options, predictors_of
+from benchmarks.learning.judge import Judgement, judge_all
+from benchmarks.learning.report import Table, this_command, write_report
+from segblocks.data import VideoSample
+from segblocks.data.synthetic import SyntheticWorld, open_held_out
+from segblocks.inference import task_of
+from segblocks.metrics import HOTA, STQ, VPQ, JAndF, TrackAP, VideoMetric
+from segblocks.tasks import Task
+
+# Task -> its metrics, with the number that the table shows.
+METRICS: dict[str, list[tuple[type[VideoMetric], str]]] = {
+    "vis": [(TrackAP, "AP")],
+    "vps": [(VPQ, "VPQ"), (STQ, "STQ")],
+    "vos": [(JAndF, "J&F")],
+    "pet": [(HOTA, "HOTA")],
+}
+
+
+def asked(world: SyntheticWorld, kind: str) -> list[tuple[VideoSample, Task]]:
+    """Return the videos of a world that the task asks something of, with the task."""
+    pairs = ((sample, task_of(sample, kind)) for sample in world)
+    return [(sample, task) for sample, task in pairs if task is not None]
+
+
+def measure(
+    predictors: Mapping[str, Predict], world: SyntheticWorld, tasks: Sequence[str] = tuple(METRICS)
+) -> dict[str, dict[str, Judgement]]:
+    """Return task -> predictor -> what it reached."""
+    return {
+        kind: judge_all(predictors, asked(world, kind), [make for make, _ in METRICS[kind]])
+        for kind in tasks
+    }
+
+
+def table_of(title: str, judged: dict[str, dict[str, Judgement]]) -> Table:
+    """Return the main numbers of all tasks."""
+    columns = [(kind, make.__name__, name) for kind in judged for make, name in METRICS[kind]]
+    names = next(iter(judged.values()))
+    rows = {
+        name: [judged[kind][name].summary[metric][number] for kind, metric, number in columns]
+        for name in names
+    }
+    return Table(title, [f"{kind.upper()} {number}" for kind, _, number in columns], rows)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_model_options(parser)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--seed", type=int, default=0, help="of the held-out worlds")
+    parser.add_argument("--videos", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 416), metavar=("H", "W"))
+    parser.add_argument("--tasks", nargs="+", choices=METRICS, default=tuple(METRICS))
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    world = open_held_out(
+        args.preset,
+        seed=args.seed,
+        length=args.videos,
+        size=tuple(args.size),
+        num_frames=args.frames,
+    )
+    judged = measure(predictors_of(args), world, args.tasks)
+    height, width = args.size
+    title = (
+        f"{args.videos} held-out videos, {args.preset}, {args.frames} frames of {width}x{height}"
+    )
+    details = {
+        kind: {name: found.as_json() for name, found in by_name.items()}
+        for kind, by_name in judged.items()
+    }
+    command = this_command("benchmarks.learning.synthetic", ("--out", "--checkpoint"))
+    print(write_report(args.out, [table_of(title, judged)], details, command=command))
+
+
+if __name__ == "__main__":
+    main()
