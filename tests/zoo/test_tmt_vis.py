@@ -76,6 +76,20 @@ def test_the_output_is_of_the_vocabulary_that_was_asked_for() -> None:
 
 
 @torch.no_grad()
+def test_stuff_is_not_looked_for() -> None:
+    model, video = slim(), frames()
+    mixed = Vocabulary("mixed", ("dog", "car", "cat", "person", "bird"), things={0, 2, 4})
+    output = model(video, VIS(mixed))
+    assert sorted(output.taxonomy.indices[0].tolist()) == [0, 2, 4]
+    assert output.taxonomy.logits[0].isinf().tolist() == [False, True, False, True, False]
+    (clip,) = model.forward_clips(video, [VIS(mixed)])
+    assert torch.equal(clip.taxonomy.indices, output.taxonomy.indices)
+    assert torch.equal(clip.mask_logits, output.mask_logits)
+    animals = model(video, VIS(["dog", "cat", "bird"]))
+    torch.testing.assert_close(animals.mask_logits, output.mask_logits, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_a_class_of_the_same_meaning_is_the_same_class() -> None:
     model, video = slim(), frames()
     mine = model(video, VIS(["motorcycle", "PERSON"]))

@@ -3,13 +3,22 @@
 from segblocks.training.overrides import close_matches
 from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes import (
+    mask2former_vis,
     tarvis_finetune,
     tarvis_nano,
     tarvis_pretrain,
     tarvis_synthetic,
+    tmt_vis,
 )
 
-_FAMILIES = (tarvis_pretrain, tarvis_finetune, tarvis_nano, tarvis_synthetic)
+_FAMILIES = (
+    tarvis_pretrain,
+    tarvis_finetune,
+    tarvis_nano,
+    tarvis_synthetic,
+    mask2former_vis,
+    tmt_vis,
+)
 _RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 
 

@@ -17,10 +17,13 @@ class AskedClasses(NamedTuple):
     Args:
         names: the canonical name of each class.
         columns: the index of each class in the joined vocabulary; None where it has none.
+        things: whether each class is a thing; stuff has no instances, so that there is nothing to
+            look for.
     """
 
     names: tuple[str, ...]
     columns: tuple[int | None, ...]
+    things: tuple[bool, ...]
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -48,7 +51,8 @@ def find_classes(union: Vocabulary, asked: Vocabulary) -> AskedClasses:
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{asked.name}: several classes mean the same, {', '.join(doubles)}")
     places = {name: column for column, name in enumerate(union.classes)}
-    return AskedClasses(names, tuple(places.get(name) for name in names))
+    things = tuple(asked.is_thing(index) for index in range(len(asked)))
+    return AskedClasses(names, tuple(places.get(name) for name in names), things)
 
 
 def known_logits(logits: Tensor, columns: tuple[int, ...]) -> Tensor:

@@ -161,7 +161,8 @@ class TMTVIS(ClipModel):
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         classes = find_classes(self.vocabulary, asked.resolve())
-        output = self._decode(self.neck(pyramid), classes.names, None, size, indices)
+        known = _known([classes], classes.names, frames.device)
+        output = self._decode(self.neck(pyramid), classes.names, known, size, indices)
         if state is None:
             state = self.video_policy(asked).start(size, size)
             state.next_start = state.finished = indices[0]
@@ -198,10 +199,7 @@ class TMTVIS(ClipModel):
                 f"with, {list(self.config.vocabularies)}, got {unseen}"
             )
         names = tuple(dict.fromkeys(name for classes in asked for name in classes.names))
-        known = None
-        if any(len(classes.names) < len(names) for classes in asked):
-            rows = [[name in classes.names for name in names] for classes in asked]
-            known = torch.tensor(rows, device=frames.device)
+        known = _known(asked, names, frames.device)
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         levels = self.neck(self.extract(frames))
         output = self._decode(levels, names, known, size, range(frames.shape[1]))
@@ -339,6 +337,16 @@ def decoder_steps(config: TMTVISConfig, num_classes: int) -> list[nn.Module]:
             predict,
         ]
     return steps
+
+
+def _known(
+    asked: Sequence[AskedClasses], names: tuple[str, ...], device: torch.device
+) -> Tensor | None:
+    """Which of the names each clip may look for, (B, K): things of its vocabulary; None for all."""
+    sought = [{name for name, thing in zip(a.names, a.things, strict=True) if thing} for a in asked]
+    if all(len(of_clip) == len(names) for of_clip in sought):
+        return None
+    return torch.tensor([[name in of_clip for name in names] for of_clip in sought], device=device)
 
 
 def _clip(output: TaxonomyOutput, place: int, rows: list[int]) -> TaxonomyOutput:
