@@ -147,10 +147,10 @@ class CompositeVideos:
         rng = np.random.default_rng([self.seed, index])
         still = index % len(self.stills)
         for _ in range(_ATTEMPTS):
-            name = self.stills.names[still]
-            cutouts = cut_objects(self.stills[still], self.min_area)
+            sample = self.stills[still]
+            cutouts = cut_objects(sample, self.min_area)
             if cutouts:
-                return self._make(rng, f"{name}_{index}", cutouts)
+                return self._make(rng, f"{sample.name}_{index}", cutouts)
             still = int(rng.integers(len(self.stills)))
         raise ValueError(
             f"{self.name}: {_ATTEMPTS} stills in a row had no object that fills "
