@@ -13,6 +13,9 @@ from segblocks.training.interrupt import ignore_signals
 from segblocks.training.random_state import seed_everything
 from segblocks.training.settings import LoopSettings
 
+# Sets the chance of loading apart from that of training.
+_LOADING = 1
+
 
 class ClipData(Protocol):
     """What the loop asks of a dataset, such as ``ClipDataset``."""
@@ -73,4 +76,4 @@ class _Start:
 
     def __call__(self, worker: int) -> None:
         ignore_signals()
-        seed_everything(self.seed, self.rank, worker)
+        seed_everything(self.seed, self.rank, worker, _LOADING)

@@ -17,7 +17,8 @@ def seed_everything(*seed: int) -> None:
     Args:
         seed: numbers that are not negative; each other tuple gives another chance.
     """
-    words = np.random.SeedSequence(seed).generate_state(3)
+    # Zeros at the end alone would change nothing.
+    words = np.random.SeedSequence([len(seed), *seed]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002 - libraries draw from the old generator
     torch.manual_seed(int(words[2]))

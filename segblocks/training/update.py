@@ -67,10 +67,13 @@ class Update:
         size = self._settings.batch_size
         parts = [clips[i : i + size] for i in range(0, len(clips), size)]
         self._optimizer.zero_grad(set_to_none=True)
-        found = [
-            self._gradients(part, len(parts), last=i == len(parts) - 1)
-            for i, part in enumerate(parts)
-        ]
+        found = []
+        for i, part in enumerate(parts):
+            try:
+                found.append(self._gradients(part, len(parts), last=i == len(parts) - 1))
+            except Exception as error:
+                error.add_note(f"train: in step {number}, on {_names(part)}")
+                raise
         norm = self._clip()
         *values, grad_norm = torch.stack([*(v for t in found for v in t.values()), norm]).tolist()
         numbers = iter(values)

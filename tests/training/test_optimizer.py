@@ -80,9 +80,7 @@ def test_the_schedule_has_something_to_multiply() -> None:
 
 def test_errors() -> None:
     model = Model()
-    with pytest.raises(
-        ValueError, match=r"frozen: no parameter is called 'bakbone'.*; close: back"
-    ):
+    with pytest.raises(ValueError, match=r"frozen: no parameter is called 'bakbone'.*close: back"):
         freeze(model, ["bakbone"])
     assert all(parameter.requires_grad for parameter in model.parameters())
     model.no_decay_names = ("typ",)

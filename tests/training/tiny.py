@@ -117,13 +117,14 @@ def make_settings(**changes: Any) -> LoopSettings:
 def run(out: Path, step: nn.Module | None = None, **options: Any) -> TrainingSummary:
     loop = {name: options.pop(name) for name in ("resume", "on_save") if name in options}
     data = options.pop("data", None) or TinyClips()
+    device = options.pop("device", "cpu")
     return train(
         step or make_step(0.2),
         data,
         make_settings(**options),
         out=out,
         progress=False,
-        device="cpu",
+        device=device,
         **loop,
     )
 
