@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import util
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from segblocks import __version__
 from segblocks.cli import info, main
 from segblocks.ops import backend_report
+from segblocks.zoo import registry
 
 
 def test_info_names_versions_backends_and_extras(
@@ -71,3 +74,19 @@ def test_every_extra_of_the_project_that_brings_a_module_is_listed() -> None:
     assert set(EXTRAS) <= set(extras)
     for extra in ("video", "xformers", "text", "train", "eval"):
         assert (extra in extras) == (extra in EXTRAS), extra
+
+
+def test_weights_that_come_along_are_listed_with_their_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(registry.get_entry("tarvis_nano"), default_checkpoint=tmp_path)
+    monkeypatch.setattr(registry, "_MODELS", {"tarvis_nano": entry})
+    monkeypatch.setenv("SEGBLOCKS_BACKEND", "reference")
+    for content, told in ((None, "MISSING"), (bytes(3 * 2**19), "1.5 MiB"), ("none", "none")):
+        if isinstance(content, bytes):
+            (tmp_path / "model.safetensors").write_bytes(content)
+        if content == "none":
+            monkeypatch.setattr(registry, "_MODELS", {})
+        assert main(["info"]) == 0
+        _, _, text = capsys.readouterr().out.partition("models that come with trained weights:")
+        assert told in text.splitlines()[1]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from segblocks import zoo
 from segblocks.cli import main
+from segblocks.zoo import registry
 
 
 def test_every_model_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +31,15 @@ def test_no_match(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert "nothing*" in error
     assert "tarvis_resnet50" in error
+
+
+def test_models_that_come_with_weights_say_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, folder in (("tarvis_nano", Path("weights")), ("tarvis_resnet50", None)):
+        entry = replace(registry.get_entry(name), default_checkpoint=folder)
+        monkeypatch.setitem(registry._MODELS, name, entry)
+    assert main(["list-models", "tarvis_*"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["tarvis_nano"].endswith("; trained weights included")
+    assert "weights" not in lines["tarvis_resnet50"]
