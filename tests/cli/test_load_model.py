@@ -35,5 +35,5 @@ def test_its_own_weights_unless_others_are_named(
 def test_a_name_without_weights_needs_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = replace(registry.get_entry(NAME), default_checkpoint=None)
     monkeypatch.setitem(registry._MODELS, NAME, entry)
-    with pytest.raises(ValueError, match="--model needs --checkpoint.*tarvis_nano"):
+    with pytest.raises(ValueError, match=r"--model needs --checkpoint.*tarvis_nano"):
         load_model(NAME, None)
