@@ -61,6 +61,13 @@ def test_classes_narrow_the_vocabulary_in_their_own_order():
     assert vocabulary.thing_ids == (0, 2)
 
 
+def test_the_union_is_left_to_the_model():
+    task = VIS("union", classes=["dog"])
+    assert task.vocabulary == "union"
+    with pytest.raises(ValueError, match="'union' is that of a model that joins several"):
+        task.resolve()
+
+
 def test_unknown_names_raise_at_once_with_close_matches():
     with pytest.raises(ValueError, match="did you mean 'youtube_vis_20"):
         VIS("youtubevis_2021")

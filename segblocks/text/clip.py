@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segblocks._optional import require
+from segblocks.text.vocabulary import close_matches
 
 
 class CLIPEncoder:
@@ -46,9 +48,27 @@ class CLIPEncoder:
 
         Raises:
             ImportError: open_clip is missing.
+            ValueError: it knows no such model, or no such weights of it; close matches are listed.
+            OSError: the weights cannot be downloaded.
         """
         open_clip = require("open_clip", "text")
-        loaded = open_clip.create_model(model, pretrained=weights)
+        if model not in (known := open_clip.list_models()):
+            raise ValueError(f"open_clip has no model {model!r}{close_matches(model, known)}")
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        if weights not in tags and not os.path.isfile(weights):
+            raise ValueError(
+                f"weights of {model} must be a file or one of {', '.join(tags)}, got {weights!r}"
+            )
+        try:
+            loaded = open_clip.create_model(model, pretrained=weights)
+        except RuntimeError as error:
+            if weights not in tags:
+                raise
+            raise OSError(
+                f"the weights {weights} of {model} cannot be had: {error}. Without a network, put "
+                "them into the cache of the hub, or use vectors of names that were made elsewhere "
+                "(segblocks.text.TextEmbeddings)"
+            ) from error
         # The image part is the larger one, and is not needed.
         loaded.visual = None
         return cls(loaded, open_clip.get_tokenizer(model), f"open_clip/{model}/{weights}")

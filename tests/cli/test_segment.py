@@ -190,6 +190,7 @@ def test_tasks(folder: Path) -> None:
     np.testing.assert_array_equal(pet.hints[0].values, [(1, 2), (3.5, 4), (5, 6)])
     one = task_of(folder, "vis", "--vocabulary", "traffic light,")
     assert one.resolve().classes == ("traffic light",)
+    assert task_of(folder, "vis", "--vocabulary", "union").vocabulary == "union"
 
 
 def test_a_point_takes_one_word_and_may_be_negative(folder: Path) -> None:

@@ -84,6 +84,21 @@ def test_clip_is_the_text_part_of_its_model(tmp_path: Path) -> None:
     assert not encoder(SENTENCES).requires_grad
 
 
+def test_what_open_clip_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    with pytest.raises(ValueError, match="no model 'RN51'; did you mean 'RN50"):
+        get_text_encoder("open_clip/RN51/openai")
+    with pytest.raises(ValueError, match=r"a file or one of openai, .* got 'openia'"):
+        get_text_encoder("open_clip/RN50/openia")
+
+    def offline(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("no connection")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(OSError, match=r"openai of RN50 cannot be had: no connection\. Without"):
+        get_text_encoder("open_clip/RN50/openai")
+
+
 def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("transformers", "open_clip"):
         monkeypatch.setitem(sys.modules, package, None)
