@@ -208,6 +208,14 @@ def test_training_takes_fewer_queries_an_object_and_has_gradients() -> None:
     assert all(any(part in name for part in expected) for name in untouched), untouched
 
 
+def test_a_model_has_a_size_of_its_own_unless_told() -> None:
+    small = TarViS(dataclasses.replace(SLIM, short_side=96))
+    assert small.video_policy(VIS("ovis")).short_side == 96
+    assert small.video_policy(VIS("ovis"), short_side=None).short_side == 96
+    assert small.video_policy(VIS("ovis"), short_side=64).short_side == 64
+    assert slim().video_policy(VIS("ovis")).short_side == 576
+
+
 def test_one_frame_and_no_temporal_attention() -> None:
     with torch.no_grad():
         assert slim()(frames(count=1), VIS("ovis")).mask_logits.shape[2] == 1

@@ -40,6 +40,7 @@ TARVIS_NANO = TarViSConfig(
     num_instance_queries=40,
     max_points=(None, None),
     size_multiple=32,
+    short_side=256,
     pixel_mean=(127.0, 127.0, 127.0),
     pixel_std=(128.0, 128.0, 128.0),
 )

@@ -37,6 +37,8 @@ class TarViSConfig:
         drop_path: of a Swin backbone in training.
         size_multiple: frames are padded at the right and the lower border to multiples of it.
         padding_value: of padded pixels, on the scale of 0..255, before normalisation.
+        short_side: to which frames are resized at inference where nothing else is asked for; None
+            takes that of the official configuration for the task.
         pixel_mean: RGB, 0..255.
         pixel_std: RGB, 0..255.
 
@@ -64,6 +66,7 @@ class TarViSConfig:
     drop_path: float = 0.3
     size_multiple: int = 64
     padding_value: float = 128.0
+    short_side: int | None = None
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 

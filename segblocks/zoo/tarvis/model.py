@@ -207,8 +207,10 @@ class TarViS(ClipModel):
 
         Args:
             task: as in :meth:`forward`, with hints on frames of the video.
-            settings: of :class:`TarViSPolicy`.
+            settings: of :class:`TarViSPolicy`; the short side is the model's own by default.
         """
+        if settings.get("short_side") is None:
+            settings["short_side"] = self.config.short_side
         return TarViSPolicy(self.check_tasks(as_tasks(task)), **settings)
 
     def _begin(self, tasks: tuple[Task, ...], size: tuple[int, int], start: int) -> TarViSState:
