@@ -64,21 +64,15 @@ def read_clip(sample: VideoSample, choice: ClipChoice, task: str, min_area: int)
             for mask in (found[i] for i in ids if i in found):
                 if mask.sum() >= min_area:
                     target[place] |= mask
-    semantic = None
-    if task in CATEGORY_TASKS and choice.truths[0].semantic is not None:
-        semantic = np.stack([_semantic(sample, truth, task) for truth in choice.truths])
-    elif task in ("vps", "vss"):
-        _semantic(sample, choice.truths[0], task)
-    ignore = np.stack([_ignored(sample, truth, task) for truth in choice.truths])
-    return ClipArrays(frames, masks, semantic, ignore if ignore.any() else None)
-
-
-def _semantic(sample: VideoSample, truth: Truth, task: str) -> NDArray[np.int16]:
-    if truth.semantic is None:
+    maps = [truth.semantic for truth in choice.truths if truth.semantic is not None]
+    is_complete = len(maps) == len(choice.truths)
+    if task in ("vps", "vss") and not is_complete:
         raise ValueError(
             f"video {sample.name!r}: has no semantic maps, which the task {task!r} needs"
         )
-    return truth.semantic
+    semantic = np.stack(maps) if task in CATEGORY_TASKS and is_complete else None
+    ignore = np.stack([_ignored(sample, truth, task) for truth in choice.truths])
+    return ClipArrays(frames, masks, semantic, ignore if ignore.any() else None)
 
 
 def _ignored(sample: VideoSample, truth: Truth, task: str) -> Mask:
