@@ -2,6 +2,7 @@
 
 from segblocks.nn.attention import MultiheadAttention
 from segblocks.nn.backbone import TimmBackbone
+from segblocks.nn.class_queries import ClassQueries
 from segblocks.nn.clip_output import ClipOutput, Prediction, mask_logits
 from segblocks.nn.decoder import (
     Decoder,
@@ -23,6 +24,7 @@ from segblocks.nn.deformable_attention import (
     DeformableEncoderLayer,
     pixel_centres,
 )
+from segblocks.nn.grid_queries import GridQueries
 from segblocks.nn.heads import (
     ClassHead,
     ClassLogits,
@@ -32,10 +34,11 @@ from segblocks.nn.heads import (
     MaskHead,
     QueryClassHead,
 )
+from segblocks.nn.hint_queries import HintQueries
 from segblocks.nn.language_to_image import LanguageToImageAttention
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.object_encoder import EncodedObjects, ObjectEncoder
-from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d
+from segblocks.nn.position import sine_code, sine_position_2d, sine_position_3d, sine_position_at
 from segblocks.nn.predict_as import PredictAs
 from segblocks.nn.predict_by_text import CosineClassHead, GroundedMaskEmbedding, PredictByText
 from segblocks.nn.prompt_attention import PromptCrossAttention, SeparatedSelfAttention
@@ -55,6 +58,7 @@ from segblocks.nn.visual_sampler import SeededPermutation, VisualSampler, Visual
 __all__ = [
     "ClassHead",
     "ClassLogits",
+    "ClassQueries",
     "ClipOutput",
     "CompiledTaxonomy",
     "ConfidentThings",
@@ -68,8 +72,10 @@ __all__ = [
     "EncodedObjects",
     "FeedForward",
     "FeedForwardBlock",
+    "GridQueries",
     "GroundedMaskEmbedding",
     "GroupMaskEmbedding",
+    "HintQueries",
     "LanguageToImageAttention",
     "Level",
     "LinearClassHead",
@@ -108,4 +114,5 @@ __all__ = [
     "sine_code",
     "sine_position_2d",
     "sine_position_3d",
+    "sine_position_at",
 ]

@@ -76,6 +76,30 @@ def sine_position_2d(
     return torch.cat((y, x), dim=-1)
 
 
+def sine_position_at(points: Tensor, size: tuple[int, int], embed_dim: int) -> Tensor:
+    """Encode places of a grid; at its pixel centres this is :func:`sine_position_2d`.
+
+    Args:
+        points: (..., 2) as (x, y), in [0, 1] of the grid.
+        size: (height, width) of the grid.
+        embed_dim: channels, a multiple of 4.
+
+    Returns:
+        (..., embed_dim), the dtype of ``points``.
+
+    Example:
+        >>> sine_position_at(torch.rand(5, 2), (4, 6), 32).shape
+        torch.Size([5, 32])
+    """
+    height, width = size
+    x, y = points.unbind(-1)
+    codes = [
+        sine_code((at * length + 0.5) / (length + EPSILON) * (2 * math.pi), embed_dim // 2)
+        for at, length in ((y, height), (x, width))
+    ]
+    return torch.cat(codes, dim=-1)
+
+
 def sine_position_3d(
     frames: int,
     height: int,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from segblocks.nn import sine_code, sine_position_2d, sine_position_3d
+from segblocks.nn import sine_code, sine_position_2d, sine_position_3d, sine_position_at
 
 
 def code_by_hand(p: float, n: int) -> list[float]:
@@ -50,3 +50,11 @@ def test_wrong_arguments_are_named() -> None:
         sine_code(torch.zeros(1), 3)
     with pytest.raises(ValueError, match="frame_indices must name 3 frames, got 2"):
         sine_position_3d(3, 2, 2, 8, frame_indices=[0, 1])
+
+
+def test_places_at_pixel_centres_have_the_code_of_the_pixel() -> None:
+    y, x = torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(6) + 0.5) / 6, indexing="ij")
+    found = sine_position_at(torch.stack((x, y), dim=-1).double(), (4, 6), 32)
+    torch.testing.assert_close(
+        found, sine_position_2d(4, 6, 32, dtype=torch.float64), atol=1e-6, rtol=0
+    )
