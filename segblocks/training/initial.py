@@ -300,8 +300,9 @@ def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], tuple[
 
 def _published(model: PretrainedModel) -> str | None:
     """The published implementation whose files a model can read."""
-    entries = (get_entry(name) for name in list_models())
-    return next((e.source for e in entries if e.model_class is type(model)), None)
+    entries = [get_entry(name) for name in list_models()]
+    sources = (entry.source for entry in entries if entry.model_class is type(model))
+    return next((source for source in sources if source is not None), None)
 
 
 def _guess_vocabularies(model: PretrainedModel, rows: Tensor, path: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from segblocks.training import dry_run as module
 from segblocks.training.dry_run import ClipCheck, DryRun, StepCost, dry_run, report
 from segblocks.training.recipes import get_recipe
-from tests.training.made_recipes import stills_folder, tiny_recipe
+from tests.training.made_recipes import SMALL_MODEL, stills_folder, tiny_recipe
 
 
 def test_all_is_well() -> None:
@@ -33,7 +33,8 @@ def test_what_is_wrong_is_told_together(tmp_path: Path) -> None:
     (roots["stills"] / "person.json").unlink()
     for path in (roots["stills"] / "images").iterdir():
         path.unlink()
-    words = ["loop.precision=fp16", "loop.batch_size=1", "criterion.num_points=64"]
+    words = [*SMALL_MODEL, "sources.world.videos.size=48,64", "loop.precision=fp16"]
+    words += ["loop.batch_size=1", "criterion.num_points=64"]
     words += [
         "sources.world_hard.weight=0",
         "initial.backbone=none",
