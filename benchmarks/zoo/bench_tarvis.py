@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.conftest import DEVICES
 from segblocks.tasks import VIS
-from segblocks.zoo import TarViS, TarViSConfig
+from segblocks.zoo import Mask2FormerVIS, TarViS, TarViSConfig
 
 TASK = VIS("youtube_vis_2021")
 PARTS = ("backbone", "neck", "whole")
@@ -39,7 +39,7 @@ def model_on(device: str) -> TarViS:
     return TarViS(TarViSConfig()).eval().to(device)
 
 
-def part_of(model: TarViS, name: str, frames: Tensor) -> Callable[[], object]:
+def part_of(model: TarViS | Mask2FormerVIS, name: str, frames: Tensor) -> Callable[[], object]:
     if name == "backbone":
         return lambda: model.extract(frames)
     if name == "neck":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_variants_are_those_of_the_official_configurations(
         ({"max_instances": 0}, "max_instances must be at least 1"),
     ],
 )
-def test_settings_are_checked(given: dict[str, int], message: str) -> None:
+def test_settings_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mask2FormerVISPolicy(VIS(CLASSES), **given)
     with pytest.raises(ValueError, match="tasks must be one VIS task"):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
-from segblocks.text.vocabulary import Vocabulary
+from segblocks.text.vocabulary import Vocabulary, get_vocabulary
 from segblocks.zoo.checkpoint import CheckpointError
 from segblocks.zoo.key_map import compare_state_dicts
 from segblocks.zoo.mask2former_vis.model import Mask2FormerVIS
@@ -20,7 +19,7 @@ _WEIGHTS = "class_weights"
 def start_from(
     model: Mask2FormerVIS,
     state_dict: Mapping[str, Tensor],
-    classes: Vocabulary | Sequence[str] | None = None,
+    classes: str | Vocabulary | Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Load the weights of a model with other classes, such as one of images.
 
@@ -31,7 +30,8 @@ def start_from(
     Args:
         model: changed in place.
         state_dict: converted, see :func:`segblocks.zoo.convert_state_dict`.
-        classes: that the rows of its classifier stand for; None takes over no row.
+        classes: that the rows of its classifier stand for, or the name of a vocabulary; None takes
+            over no row.
 
     Returns:
         The names of the classes whose rows were taken over.
@@ -49,18 +49,16 @@ def start_from(
         ('cat',)
     """
     own = model.state_dict()
+    compare_state_dicts(_without_classes(state_dict), _without_classes(own))
     rows = {name: state_dict[name] for name in _CLASSES if name in state_dict}
-    compare_state_dicts(
-        {name: value for name, value in state_dict.items() if name not in (*_CLASSES, _WEIGHTS)},
-        {name: value for name, value in own.items() if name not in (*_CLASSES, _WEIGHTS)},
-    )
     if len(rows) < len(_CLASSES):
         raise CheckpointError(f"start_from: the state dict must have {', '.join(_CLASSES)}")
     known = _names(classes)
-    if known and len(rows[_CLASSES[1]]) != len(known) + 1:
+    num_classes = len(rows[_CLASSES[0]]) - 1
+    if known and num_classes != len(known):
         raise ValueError(
-            f"start_from: classes must be {len(rows[_CLASSES[1]]) - 1}, one a row of the "
-            f"classifier, got {len(known)}"
+            f"start_from: classes must be {num_classes}, one a row of the classifier, "
+            f"got {len(known)}"
         )
     shared = tuple(name for name in model.vocabulary.classes if name in known)
     new = [model.vocabulary.index(name) for name in shared] + [-1] * bool(known)
@@ -68,12 +66,17 @@ def start_from(
     merged = {name: own[name].clone() for name in _CLASSES}
     for name, value in merged.items():
         value[new] = rows[name][old].to(value)
-    with torch.no_grad():
-        model.load_state_dict({**state_dict, **merged, _WEIGHTS: own[_WEIGHTS]})
+    model.load_state_dict({**state_dict, **merged, _WEIGHTS: own[_WEIGHTS]})
     return shared
 
 
-def _names(classes: Vocabulary | Sequence[str] | None) -> tuple[str, ...]:
+def _without_classes(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: value for k, value in state_dict.items() if k not in (*_CLASSES, _WEIGHTS)}
+
+
+def _names(classes: str | Vocabulary | Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(classes, str):
+        classes = get_vocabulary(classes)
     if isinstance(classes, Vocabulary):
         return classes.classes
     return tuple(classes or ())
