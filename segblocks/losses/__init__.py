@@ -1,5 +1,6 @@
 """Losses on masks, classes and embeddings; functions of tensors, and modules with settings."""
 
+from segblocks.losses.class_queues import ClassContrast, ClassQueues
 from segblocks.losses.classes import class_cross_entropy, class_targets, focal_loss
 from segblocks.losses.contrastive import cosine_auxiliary, info_nce, pair_contrast
 from segblocks.losses.group_logits import group_logits
@@ -15,8 +16,13 @@ from segblocks.losses.objects import object_mask_losses, with_background
 from segblocks.losses.point_sums import PointSums, point_sums, sums_of_logits
 from segblocks.losses.semantic import SemanticLosses, SemanticPointLoss
 from segblocks.losses.taxonomy import TaxonomyMatchingLoss, presence_loss
+from segblocks.losses.temporal_pairs import Appearances, ContrastPairs, temporal_pairs
 
 __all__ = [
+    "Appearances",
+    "ClassContrast",
+    "ClassQueues",
+    "ContrastPairs",
     "LossSum",
     "MaskLosses",
     "PointMaskLoss",
@@ -37,6 +43,7 @@ __all__ = [
     "point_sums",
     "presence_loss",
     "sums_of_logits",
+    "temporal_pairs",
     "uncertain_points",
     "with_background",
 ]
