@@ -28,7 +28,8 @@ class TaxonomyInjection(nn.Module):
     - "add": query q is added to class q modulo N; feed-forward follows.
     - "concatenate": the classes become further queries, in a group with the memory's name, at the
       first injection of a decoder; later ones let the queries pass. They have no parameters. The
-      heads should leave the group out, or its queries are taken for objects.
+      heads should leave the group out, or its queries are taken for objects. Classes that the
+      memory masks are queries of zeros.
 
     A residual around blocks whose norm comes first, ``norm="pre"``, is the identity as long as the
     last projections of both blocks are zero; so a trained decoder can be started from. The paper

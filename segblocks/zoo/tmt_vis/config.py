@@ -11,7 +11,7 @@ from segblocks.text.union import VocabularyUnion, unite
 from segblocks.text.vocabulary import Vocabulary
 
 Injections = Literal["every_layer", "once", "never"]
-OwnVocabulary = tuple[str, tuple[str, ...]]
+OwnVocabulary = tuple[str, tuple[str, ...]] | tuple[str, tuple[str, ...], tuple[int, ...]]
 VOCABULARIES = ("youtube_vis_2019", "ovis", "uvo")
 
 
@@ -21,8 +21,9 @@ class TMTVISConfig:
 
     Args:
         backbone: a name that :class:`~segblocks.nn.TimmBackbone` knows.
-        vocabularies: of the datasets that it is trained on: known names, or pairs of a name and
-            the class names. Their classes, joined by what they mean, are those of the classifier.
+        vocabularies: of the datasets that it is trained on: known names, or for one's own a tuple
+            of a name, the class names and, where some are stuff, the indices of the things. Their
+            classes, joined by what they mean, are those of the classifier.
         text_encoder: of class names, see :func:`~segblocks.text.get_text_encoder`. The paper says
             CLIP; the published code reads vectors of 1024 numbers, which is its RN50.
         text_dim: d, of that encoder.
@@ -108,4 +109,10 @@ class TMTVISConfig:
 
     def union(self) -> VocabularyUnion:
         """Join the vocabularies."""
-        return unite([v if isinstance(v, str) else Vocabulary(*v) for v in self.vocabularies])
+        return unite([v if isinstance(v, str) else _vocabulary(v) for v in self.vocabularies])
+
+
+def _vocabulary(own: OwnVocabulary) -> Vocabulary:
+    if len(own) == 2:
+        return Vocabulary(own[0], own[1])
+    return Vocabulary(own[0], own[1], own[2])

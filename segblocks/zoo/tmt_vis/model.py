@@ -287,11 +287,13 @@ class TMTVIS(ClipModel):
         seen = tuple(column for column in classes.columns if column is not None)
         mixture = None
         if classes.unseen:
-            rows = [
-                self.class_vectors.rows(names, output.mask_features)
-                for names in (classes.unseen, self.vocabulary.classes)
-            ]
-            mixture = likeness(rows[0], rows[1], self.config.unseen_temperature)
+            device = output.mask_features.device
+            table = self.class_vectors.embed((*classes.unseen, *self.vocabulary.classes))
+            mixture = likeness(
+                table.rows(classes.unseen),
+                table.rows(self.vocabulary.classes),
+                self.config.unseen_temperature,
+            ).to(device)
         predictions = []
         for prediction in output.predictions:
             assert prediction.class_logits is not None
