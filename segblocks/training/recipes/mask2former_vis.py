@@ -40,7 +40,7 @@ def loop(steps: int, drop: int) -> LoopSettings:
         drop: the step after which the learning rate is a tenth.
     """
     schedule = Schedule(milestones=(drop,))
-    return LoopSettings(steps=steps, batch_size=2, schedule=schedule, precision="fp16")
+    return LoopSettings(steps=steps, batch_size=2, schedule=schedule, precision="fp16", chunk=1)
 
 
 _PUBLISHED = [
