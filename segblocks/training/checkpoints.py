@@ -207,7 +207,7 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

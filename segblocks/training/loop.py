@@ -33,6 +33,7 @@ from segblocks.training.random_state import (
 from segblocks.training.resume import find_checkpoint
 from segblocks.training.settings import LoopSettings
 from segblocks.training.update import Update
+from segblocks.zoo.key_map import compare_state_dicts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -109,13 +110,13 @@ def train(
     with Interruption() as interruption, open_processes(settings.precision, device) as accelerator:
         run = _Run(accelerator, step, dataset, settings, expand(out), resume)
         try:
-            while_training = run.go(interruption, progress=progress, on_save=on_save)
+            place = run.go(interruption, progress=progress, on_save=on_save)
         finally:
             run.close()
     return TrainingSummary(
         run.step,
         run.step == settings.steps,
-        while_training,
+        place,
         run.update.skipped,
         time.monotonic() - start,
     )
@@ -133,12 +134,7 @@ class _Run:
         out: Path,
         resume: bool,
     ) -> None:
-        self.accelerator, self.settings, self.dataset, self.out = (
-            accelerator,
-            settings,
-            dataset,
-            out,
-        )
+        self.accelerator, self.settings, self.dataset = accelerator, settings, dataset
         self.model: nn.Module = step.model  # type: ignore[assignment]
         self.processes = accelerator.num_processes
         self.sampler = make_sampler(
@@ -158,6 +154,7 @@ class _Run:
         freeze(self.model, settings.frozen)
         step.to(accelerator.device).train()
         if checkpoint:
+            compare_state_dicts(checkpoint.model, self.model.state_dict())
             self.model.load_state_dict(checkpoint.model)
         groups = parameter_groups(
             self.model,
@@ -250,7 +247,7 @@ class _Run:
             "seconds": means["seconds"],
             "data_seconds": means["data_seconds"],
             "clips_per_second": settings.step_size * self.processes / means["seconds"],
-            "peak_memory": max(memory for _, memory in states),
+            "peak_memory": max((m for _, m in states if m is not None), default=None),
         }
         if self.accelerator.scaler is not None:
             line |= {

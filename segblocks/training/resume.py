@@ -74,6 +74,11 @@ def _check_same(place: Path, out: Path, settings: LoopSettings, sampler: Mixture
         raise ValueError(
             f"train: {out} holds a training of other settings: {'; '.join(other)}; {advice}"
         )
+    if record["step"] > settings.steps:
+        raise ValueError(
+            f"train: {out} holds a training of {record['step']} steps, more than the "
+            f"{settings.steps} of these settings; {advice}"
+        )
     try:
         sampler.load_state_dict(record["sampler"])
     except ValueError as error:

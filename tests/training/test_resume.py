@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from segblocks.training.checkpoints import CheckpointFolder
 from segblocks.training.loader import make_sampler
 from segblocks.training.resume import find_checkpoint
 from segblocks.zoo.checkpoint import CheckpointError
-from tests.training.tiny import TinyClips, make_settings, run
+from tests.training.tiny import TinyClips, make_settings, make_step, run
 
 
 def test_the_sampler_goes_on_with_the_checkpoint(tmp_path: Path) -> None:
@@ -26,6 +27,20 @@ def test_the_sampler_goes_on_with_the_checkpoint(tmp_path: Path) -> None:
     assert len(sampler) == 12 - 5
     assert find_checkpoint(folder, settings, sampler, main=True, resume=False) is None
     assert list(folder.out.iterdir()) == [folder.root]
+
+
+def test_fewer_steps_than_were_made(tmp_path: Path) -> None:
+    run(tmp_path, steps=5)
+    with pytest.raises(ValueError, match="a training of 5 steps, more than the 4 of these"):
+        run(tmp_path, steps=4)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    run(tmp_path, steps=1)
+    other = make_step()
+    other.model.further = nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r"further\.weight"):
+        run(tmp_path, other, steps=2)
 
 
 def test_only_the_folder_of_this_training_is_cleared(tmp_path: Path) -> None:
