@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from benchmarks.learning.features import STRIDE, describe_cells
 
-_ROWS = 1024
+# Of the grid, at once; fewer need less of the other frames, and more calls.
+_ROWS = 6
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class PropagationSettings:
 
     strides: tuple[int, ...] = (2, 4, 8, 16)
     neighbours: int = 5
-    temperature: float = 0.05
-    window: float = 0.18
+    temperature: float = 0.2
+    window: float = 0.08
     first_window: float | None = 0.25
     disc: float = 0.06
     similarity: float | None = 0.5
@@ -134,28 +134,32 @@ def _vote(
     size: tuple[int, int],
     settings: PropagationSettings,
 ) -> Tensor:
-    labels = torch.cat([memory.labels for memory in memories])
-    far = [None if w is None else _beyond(size, max(1, round(w * min(size)))) for w in windows]
+    height, width = size
+    reach = [height + width if w is None else max(1, round(w * min(size))) for w in windows]
     found = []
-    for start in range(0, len(cells), _ROWS):
-        rows = slice(start, start + _ROWS)
-        parts = [cells[rows] @ memory.cells.T for memory in memories]
-        for part, excluded in zip(parts, far, strict=True):
-            if excluded is not None:
-                part.masked_fill_(excluded[rows], -torch.inf)
-        similar = torch.cat(parts, dim=1)
-        best = similar.topk(min(settings.neighbours, similar.shape[1]), dim=1)
+    for top in range(0, height, _ROWS):
+        bottom = min(height, top + _ROWS)
+        similar, labels = [], []
+        for memory, steps in zip(memories, reach, strict=True):
+            first, last = max(0, top - steps), min(height, bottom + steps)
+            near = slice(first * width, last * width)
+            product = cells[top * width : bottom * width] @ memory.cells[near].T
+            far = _beyond((top, bottom), (first, last), width, steps)
+            similar.append(product.masked_fill_(far, -torch.inf))
+            labels.append(memory.labels[near])
+        all_similar = torch.cat(similar, dim=1)
+        best = all_similar.topk(min(settings.neighbours, all_similar.shape[1]), dim=1)
         weights = (best.values / settings.temperature).softmax(dim=1)
-        found.append(torch.einsum("nk,nkl->nl", weights, labels[best.indices]))
+        found.append(torch.einsum("nk,nkl->nl", weights, torch.cat(labels)[best.indices]))
     return torch.cat(found)
 
 
-@lru_cache(maxsize=4)
-def _beyond(size: tuple[int, int], reach: int) -> Tensor:
-    """Which cells are farther than ``reach`` from each other, up or sideways, (h * w, h * w)."""
-    sides = (torch.arange(side, dtype=torch.int16) for side in size)
-    y, x = (axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij"))
-    return ((y[:, None] - y).abs() > reach) | ((x[:, None] - x).abs() > reach)
+def _beyond(rows: tuple[int, int], others: tuple[int, int], width: int, steps: int) -> Tensor:
+    """Which cells of ``others`` are more than ``steps`` from those of ``rows``, up or sideways."""
+    x = torch.arange(width)
+    far_up = (torch.arange(*rows)[:, None] - torch.arange(*others)).abs() > steps
+    far_sideways = (x[:, None] - x).abs() > steps
+    return (far_up[:, None, :, None] | far_sideways[None, :, None]).flatten(2).flatten(0, 1)
 
 
 def _shrink(labels: Tensor, size: tuple[int, int]) -> Tensor:
