@@ -67,8 +67,9 @@ class VisualSampler:
             is left to chance.
         official_compat: at ``stride``, see only every ``stride``-th pixel of a mask, as the
             official code does: an object too small for that gets zeros, and where no object of the
-            frame is larger, the whole frame. The default sees all cells that a small object
-            touches.
+            frame is larger, the whole frame. And boxes lie a pixel of ``stride`` too far to the
+            right and below. The default sees all cells that a small object touches, and boxes where
+            they are.
 
     Raises:
         ValueError: ``num_tokens`` is not positive.
@@ -149,7 +150,7 @@ class VisualSampler:
         """
         tokens = []
         for box in boxes:
-            cell = box_cells(box, features.shape[:2])
+            cell = box_cells(box, features.shape[:2], official_compat=self.official_compat)
             if not (box[2:] > box[:2]).all():
                 tokens.append(self._nothing(features))
             elif cell.any():
@@ -240,28 +241,29 @@ def mask_point(mask: Tensor, permutation: Permutation) -> Tensor:
     return torch.tensor(place, dtype=torch.float32, device=mask.device)
 
 
-def box_cells(box: Tensor, shape: Sequence[int]) -> Tensor:
-    """Mark the pixels of a grid that a box covers (official rule: the left and upper edge are out).
+def box_cells(box: Tensor, shape: Sequence[int], *, official_compat: bool = False) -> Tensor:
+    """Mark the pixels of a grid that a box touches.
 
     Args:
         box: (4,) as (x0, y0, x1, y1), 0 to 1.
         shape: (h, w).
+        official_compat: as the official code, leave out the pixels under the left and the upper
+            edge, and take in those behind the others.
 
     Returns:
         (h, w) bool.
 
     Example:
-        >>> box_cells(torch.tensor([0.0, 0.0, 0.5, 1.0]), (2, 4))
-        tensor([[False, False, False, False],
-                [False,  True,  True, False]])
+        >>> box_cells(torch.tensor([0.0, 0.0, 0.5, 1.0]), (1, 4))
+        tensor([[ True,  True, False, False]])
     """
-    height, width = shape
-    x0, y0, x1, y1 = box.unbind()
-    columns = torch.arange(width, device=box.device)
-    rows = torch.arange(height, device=box.device)
-    across = (columns > (x0 * width).floor()) & (columns <= (x1 * width).ceil())
-    down = (rows > (y0 * height).floor()) & (rows <= (y1 * height).ceil())
-    return down[:, None] & across[None]
+    shift = 1 if official_compat else 0
+    sides = []
+    for axis, size in ((1, shape[0]), (0, shape[1])):
+        cells = torch.arange(size, device=box.device)
+        low, high = (box[axis] * size).floor() + shift, (box[axis + 2] * size).ceil() + shift
+        sides.append((cells >= low) & (cells < high))
+    return sides[0][:, None] & sides[1][None]
 
 
 def point_position(points: Tensor, time: float, embed_dim: int) -> Tensor:

@@ -8,6 +8,7 @@ from segblocks.tracking.linking import link_masks
 from segblocks.tracking.objects import HintedObject, ObjectTracker
 from segblocks.tracking.overlap import LogitRows, join
 from segblocks.tracking.policy import VideoPolicy, VideoState
+from segblocks.tracking.prompt_memory import PromptMemory, PromptTokens
 from segblocks.tracking.semantic import SemanticJoiner, class_map
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "LabelledTracker",
     "LogitRows",
     "ObjectTracker",
+    "PromptMemory",
+    "PromptTokens",
     "SemanticJoiner",
     "VideoPolicy",
     "VideoState",

@@ -51,3 +51,21 @@ def resize_point(
     """
     scale = np.divide(new_size[::-1], size[::-1])
     return (point + 0.5) * scale - 0.5
+
+
+def resize_box(
+    box: NDArray[np.float64], size: tuple[int, int], new_size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Move a box along with the pixels in it when a frame is resized.
+
+    Args:
+        box: (x0, y0, x1, y1) in pixel edges.
+        size: (H, W) of the frame.
+        new_size: (height, width) after resizing.
+
+    Example:
+        >>> resize_box(np.array([0.0, 1.0, 3.0, 4.0]), (4, 4), (8, 8))
+        array([0., 2., 6., 8.])
+    """
+    scale = np.divide(new_size[::-1], size[::-1])
+    return box * np.tile(scale, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from segblocks.tasks import PET, VOS, HintTask
 from segblocks.tracking.full_size import full_size_argmax, full_size_masks
 from segblocks.tracking.hint_sizes import resize_mask, resize_point
 from segblocks.tracking.overlap import LogitRows, join
+
+_PLURALS: dict[HintKind, str] = {"mask": "masks", "point": "points", "box": "boxes"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ class ObjectTracker:
             averaging their logits.
 
     Raises:
-        ValueError: a hint that is neither a mask nor a point.
+        ValueError: a hint of a kind that is not among ``kinds``.
     """
+
+    kinds: ClassVar[tuple[HintKind, ...]] = ("mask", "point")
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class ObjectTracker:
         self.official_compat = official_compat
         self.objects: dict[int, HintedObject] = {}
         for index, task in self.tasks.items():
-            for user_id, first_frame in _first_hints(task).items():
+            for user_id, first_frame in _first_hints(task, self.kinds).items():
                 known = HintedObject(index, user_id, first_frame)
                 self.objects[len(self.objects) + 1] = known
         self._ids = {(known.task, known.user_id): i for i, known in self.objects.items()}
@@ -266,12 +270,15 @@ def _where(rows: LogitRows, by_id: Mapping[int, Tensor]) -> Tensor:
     return where.to(rows.counts.device)
 
 
-def _first_hints(task: HintTask) -> dict[int, int]:
+def _first_hints(task: HintTask, kinds: tuple[HintKind, ...]) -> dict[int, int]:
     """Id -> first frame, in hint order, of the objects of a task."""
     first: dict[int, int] = {}
     for frame, hints in task.hints.items():
-        if hints.kind == "box":
-            raise ValueError(f"{type(task).__name__}: hints must be masks or points, got boxes")
+        if hints.kind not in kinds:
+            raise ValueError(
+                f"{type(task).__name__}: hints must be "
+                f"{' or '.join(_PLURALS[kind] for kind in kinds)}, got {_PLURALS[hints.kind]}"
+            )
         for user_id in hints.ids:
             first.setdefault(user_id, frame)
     return first

@@ -9,6 +9,7 @@ from segblocks.zoo.registry import create_model, from_pretrained, list_models, r
 from segblocks.zoo.sources import convert_state_dict, export_state_dict, register_source
 from segblocks.zoo.tarvis import TarViS, TarViSConfig
 from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
+from segblocks.zoo.univs import UniVS, UniVSConfig
 
 __all__ = [
     "TMTVIS",
@@ -19,6 +20,8 @@ __all__ = [
     "TMTVISConfig",
     "TarViS",
     "TarViSConfig",
+    "UniVS",
+    "UniVSConfig",
     "convert_state_dict",
     "create_model",
     "export_state_dict",

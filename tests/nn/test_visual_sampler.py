@@ -100,14 +100,16 @@ def test_points_take_the_feature_under_them() -> None:
     assert (tokens.positions[0] != 0).any()
 
 
-def test_boxes_leave_out_their_first_row_and_column() -> None:
-    cells = box_cells(torch.tensor([2.0 / W, 1.5 / H, 4.0 / W, 3.0 / H]), (H, W))
-    assert cells.nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
+def test_boxes_cover_the_pixels_that_they_touch() -> None:
+    box = torch.tensor([2.0 / W, 1.5 / H, 4.0 / W, 3.0 / H])
+    assert box_cells(box, (H, W)).nonzero().tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    official = box_cells(box, (H, W), official_compat=True)
+    assert official.nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
 
 
 def test_boxes_without_a_pixel() -> None:
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.99, 0.99, 0.991, 0.991], [0.5, 0.5, 0.5, 0.9]])
-    sampler = VisualSampler(4)
+    sampler = VisualSampler(4, official_compat=True)
     tokens = sampler.boxes(numbered(), numbered(), boxes)
     centre = torch.tensor([[0.9905, 0.9905]])
     assert len(set(drawn(tokens.features[0]))) == 4

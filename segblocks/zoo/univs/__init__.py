@@ -1,0 +1,28 @@
+"""UniVS: prompts as queries, for six tasks and any vocabulary."""
+
+from segblocks.zoo.registry import register_model
+from segblocks.zoo.sources import register_source
+from segblocks.zoo.univs.config import UniVSConfig
+from segblocks.zoo.univs.convert import UniVSSource
+from segblocks.zoo.univs.model import UniVS
+from segblocks.zoo.univs.policy import UniVSPolicy
+from segblocks.zoo.univs.text import ExpressionFeatures, UniVSText
+
+register_source("univs", UniVSSource())
+for _backbone in ("resnet50", "swin_tiny", "swin_base", "swin_large"):
+    register_model(
+        f"univs_{_backbone}",
+        UniVSConfig(backbone=_backbone),
+        UniVS,
+        description=f"UniVS, {_backbone}: VIS, VPS, VSS, VOS, PVOS, PET, EVS, RefVOS",
+        source="univs",
+    )
+
+__all__ = [
+    "ExpressionFeatures",
+    "UniVS",
+    "UniVSConfig",
+    "UniVSPolicy",
+    "UniVSSource",
+    "UniVSText",
+]
