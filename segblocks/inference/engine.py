@@ -29,7 +29,7 @@ from segblocks.inference.writers import save_result
 from segblocks.nn.clip_output import ClipOutput
 from segblocks.results import FrameResult, VideoSegmentation, VideoSegmentationBuilder
 from segblocks.tasks import HintTask, Task, as_tasks
-from segblocks.tracking.policy import VideoPolicy, VideoState
+from segblocks.tracking.policy import Resizing, VideoPolicy, VideoState
 
 Results = tuple[FrameResult, ...]
 
@@ -254,7 +254,8 @@ class _Run:
         first = next(decoded)
         decoded = chain([first], decoded)
         size = (first.shape[0], first.shape[1])
-        model_size = fit_size(size, self.policy.short_side, self.policy.long_side)
+        resizing: Resizing = getattr(self.policy, "resizing", "opencv")
+        model_size = fit_size(size, self.policy.short_side, self.policy.long_side, resizing)
         for task in self._hint_tasks():
             task.validate(*size)
         self.state = self.policy.start(size, model_size)
@@ -262,7 +263,7 @@ class _Run:
         for _ in islice(decoded, self.state.next_start):
             yield from self.policy.skip(1, self.state)
         device = _device_of(self.module)
-        frames = (_to_model(frame, model_size, device) for frame in decoded)
+        frames = (_to_model(frame, model_size, resizing, device) for frame in decoded)
         for clip in schedule_clips(
             frames, self.policy.clip_length, self.policy.overlap, start=self.state.next_start
         ):
@@ -314,9 +315,11 @@ def _device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if tensor is None else tensor.device
 
 
-def _to_model(frame: NDArray[np.uint8], size: tuple[int, int], device: torch.device) -> Tensor:
+def _to_model(
+    frame: NDArray[np.uint8], size: tuple[int, int], resizing: Resizing, device: torch.device
+) -> Tensor:
     """A decoded frame (H, W, 3) as the model gets it, (3, h, w) uint8."""
-    return resize_frame(torch.tensor(frame, device=device).permute(2, 0, 1), size)
+    return resize_frame(torch.tensor(frame, device=device).permute(2, 0, 1), size, resizing)
 
 
 def _check_numbers(output: ClipOutput) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from segblocks.nn.clip_output import ClipOutput
 from segblocks.results import FrameResult, TrackSummary
 from segblocks.tasks import Task
+
+Resizing = Literal["opencv", "pillow"]
+"""Whose bilinear resizing the frames of a video get; see ``inference.frame_size``."""
 
 
 @dataclass
@@ -56,6 +59,9 @@ class VideoPolicy(Protocol[StateT]):
     For one video, inference calls ``start``, then for each clip either ``hints``, the model and
     ``merge``, or (where ``hints`` returns None) ``skip``, and at the end ``summary``. A policy
     itself remembers nothing of a video: all that lies in the state.
+
+    It may also have ``resizing``, "opencv" without one: as which library frames are resized, with
+    "pillow" for systems that grew on detectron2.
 
     Attributes:
         clip_length: frames of a clip; the last one of a video may be shorter.

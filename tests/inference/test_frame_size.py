@@ -42,3 +42,33 @@ def test_resize_frame_is_bilinear_on_bytes() -> None:
     resized = resize_frame(frame.to(torch.uint8), size)
     assert resized.dtype == torch.uint8
     assert np.abs(resized.numpy() - expected).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "long", "expected"),
+    [
+        ((480, 854), 360, 1333, (360, 641)),
+        ((854, 480), 360, 1333, (641, 360)),
+        ((720, 1280), 480, 1333, (480, 853)),
+        ((375, 1242), 480, 1333, (402, 1333)),
+        ((480, 854), None, 1333, (480, 854)),
+    ],
+)
+def test_detectron2_rounds_halves_up(
+    size: tuple[int, int], short: int | None, long: int, expected: tuple[int, int]
+) -> None:
+    assert fit_size(size, short, long, "pillow") == expected
+
+
+@pytest.mark.parametrize("size", [(10, 16), (23, 31), (60, 40), (90, 130)])
+def test_resize_frame_can_be_that_of_pillow(size: tuple[int, int]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    frame = torch.randint(0, 256, (3, 47, 61), generator=torch.Generator().manual_seed(0))
+    frame = frame.to(torch.uint8)
+    picture = image.fromarray(frame.permute(1, 2, 0).numpy())
+    expected = np.asarray(picture.resize(size[::-1], image.Resampling.BILINEAR), dtype=int)
+    resized = resize_frame(frame, size, "pillow").permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(resized - expected).max() <= 1
+    if size[0] < 24:
+        sharp = resize_frame(frame, size).permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(sharp - expected).max() > 20

@@ -172,6 +172,7 @@ def test_variants_are_those_of_the_official_configurations(
     policy = model.video_policy(VIS("youtube_vis_2021"))
     assert (policy.short_side, policy.long_side, policy.overlap) == (side, 1333, 0)
     assert policy.clip_length > 10**9, "the whole video is one clip"
+    assert policy.resizing == "pillow"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,14 @@ def test_settings_are_checked(given: dict[str, Any], message: str) -> None:
         Mask2FormerVISPolicy(VIS(CLASSES), **given)
     with pytest.raises(ValueError, match="tasks must be one VIS task"):
         Mask2FormerVISPolicy(VOS(np.ones((1, 4, 4), bool)))
+
+
+def test_frames_are_resized_as_by_detectron2() -> None:
+    asked = []
+    model = Mask2FormerVIS(SLIM).eval()
+    model.neck.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0][4].shape))
+    segment(model, np.zeros((1, 48, 86, 3), np.uint8), VIS(CLASSES), short_side=36)
+    assert asked == [(1, 1, 256, 16, 24)], "86 * 0.75 is 64.5, and 65 is padded to 96"
 
 
 def official_result(output: ClipOutput, count: int) -> list[tuple[float, int, np.ndarray]]:

@@ -15,7 +15,7 @@ from segblocks.tracking.clips import check_clips, check_next, class_logits_of, s
 from segblocks.tracking.full_size import full_size_masks
 from segblocks.tracking.labelled import LabelledTracker
 from segblocks.tracking.overlap import LogitRows
-from segblocks.tracking.policy import VideoState
+from segblocks.tracking.policy import Resizing, VideoState
 
 WHOLE_VIDEO = sys.maxsize
 """A clip length that no video reaches."""
@@ -70,6 +70,8 @@ class Mask2FormerVISPolicy:
         >>> policy.clip_length, policy.overlap, policy.short_side
         (12, 6, 360)
     """
+
+    resizing: Resizing = "pillow"
 
     def __init__(
         self,
