@@ -112,6 +112,7 @@ def _try(recipe: Recipe, roots: dict[str, Path], device: str | None) -> None:
 
 def _train(recipe: Recipe, roots: dict[str, Path], args: argparse.Namespace) -> None:
     from segblocks.training.checkpoints import latest_checkpoint
+    from segblocks.training.distributed import leave_processes
     from segblocks.training.run import is_main_process, run_recipe
 
     if args.resume and latest_checkpoint(args.out) is None:
@@ -124,6 +125,7 @@ def _train(recipe: Recipe, roots: dict[str, Path], args: argparse.Namespace) -> 
         progress=not args.no_progress,
         device=args.device,
     )
+    leave_processes()
     if is_main_process():
         step, place = result.summary.step, result.summary.checkpoint
         if result.model is None:

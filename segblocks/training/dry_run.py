@@ -76,7 +76,8 @@ class DryRun:
         weights: what the model starts from.
         parameters: of the model.
         trained: how many of them are trained.
-        memory: greatest use in bytes, of the GPU, or of the whole process on a CPU.
+        memory: greatest use in bytes, of the GPU, or of the whole process on a CPU; None where the
+            system does not tell.
         device: where it ran.
         processes: that the training is estimated for.
         problems: what has to be mended; none where the training can begin.
@@ -89,7 +90,7 @@ class DryRun:
     weights: tuple[str, ...]
     parameters: int
     trained: int
-    memory: int
+    memory: int | None
     device: str
     processes: int
     problems: tuple[str, ...]
@@ -274,12 +275,14 @@ def report(found: DryRun) -> str:
     lines += ["", f"model {recipe.model} on {found.device}, {loop.precision}"]
     lines += [f"  {line}" for line in found.weights]
     lines.append(f"  {found.trained:,} of {found.parameters:,} parameters are trained")
-    lines += ["", f"forward and backward of {loop.batch_size} clips"]
+    lines += ["", f"forward and backward of {_count(loop.batch_size, 'clip')}"]
     for cost in found.costs:
         terms = ", ".join(f"{name} {value:.3g}" for name, value in cost.losses.items())
         lines.append(f"  {cost.task}: {cost.problem or f'{cost.seconds:.2f} s; {terms}'}")
-    where = "of the GPU" if found.device.startswith("cuda") else "of the process"
-    lines.append(f"  at most {found.memory / _MIB:,.0f} MiB {where}, before the optimiser's state")
+    if found.memory is not None:
+        where = "of the GPU" if found.device.startswith("cuda") else "of the process"
+        used = f"{found.memory / _MIB:,.0f} MiB {where}"
+        lines.append(f"  at most {used}, before the optimiser's state")
     lines += ["", "training", *(f"  {line}" for line in _of_training(found))]
     if found.problems:
         lines += ["", "to be mended", *(f"  {problem}" for problem in found.problems)]
@@ -290,9 +293,10 @@ def _of_clip(found: DryRun, check: ClipCheck) -> str:
     if check.clip is None:
         return "FAILED" if check.source in found.videos else "DOES NOT OPEN"
     clip, frames = check.clip, check.clip.frames
+    videos = _count(found.videos[check.source], "video")
     return (
-        f"{found.videos[check.source]:,} videos; {clip.name!r} gives {len(frames)} frames of "
-        f"{frames.shape[-2]} x {frames.shape[-1]}, {len(clip.masks)} objects, in "
+        f"{videos}; {clip.name!r} gives {len(frames)} frames of "
+        f"{frames.shape[-2]} x {frames.shape[-1]} with {_count(len(clip.masks), 'object')}, in "
         f"{check.seconds:.2f} s"
     )
 
@@ -301,8 +305,8 @@ def _of_training(found: DryRun) -> list[str]:
     loop, wanted = found.recipe.loop, found.recipe.total_batch
     clips = loop.batch_size * loop.accumulate * found.processes
     lines = [
-        f"{loop.steps:,} steps of {clips} clips: {found.processes} processes x "
-        f"{loop.batch_size} clips x {loop.accumulate} batches"
+        f"{loop.steps:,} steps of {_count(clips, 'clip')}: {_count(found.processes, 'process')} x "
+        f"{_count(loop.accumulate, 'batch')} x {_count(loop.batch_size, 'clip')}"
     ]
     if wanted is not None and clips != wanted:
         fitting = max(1, round(wanted / (loop.batch_size * found.processes)))
@@ -324,6 +328,12 @@ def _of_training(found: DryRun) -> list[str]:
             f"train: loop.workers={int(-(-loop.workers * loading // seconds)) or 1} keeps up"
         )
     return lines
+
+
+def _count(number: int, noun: str) -> str:
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}{'es' if noun.endswith(('s', 'ch')) else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -64,7 +64,9 @@ def split_word(word: str) -> tuple[tuple[str, ...], Any]:
     return names, _parse(text.strip())
 
 
-def replace_field(settings: T, path: Sequence[str], value: Any, *, where: str = "") -> T:
+def replace_field(
+    settings: T, path: Sequence[str], value: Any, *, where: str = "", hint: Any = None
+) -> T:
     """Return settings with one field changed.
 
     Args:
@@ -74,6 +76,7 @@ def replace_field(settings: T, path: Sequence[str], value: Any, *, where: str = 
             where they are no settings of their own.
         value: as `split_word` returns it.
         where: names before ``path``, for messages.
+        hint: type of ``settings``, from which a mapping knows that of its values.
 
     Returns:
         A changed copy.
@@ -88,17 +91,17 @@ def replace_field(settings: T, path: Sequence[str], value: Any, *, where: str = 
     """
     name, rest = path[0], path[1:]
     here = f"{where}.{name}" if where else name
-    known, hints = _fields(settings, where)
+    known, hints = _fields(settings, where, hint)
     is_table = isinstance(settings, Mapping) and not any(map(_is_settings, known.values()))
     if name not in known and (rest or not is_table):
         raise ValueError(f"{where or 'there'} has no field {name!r}{close_matches(name, known)}")
     if rest:
-        changed = replace_field(known[name], rest, value, where=here)
+        changed = replace_field(known[name], rest, value, where=here, hint=hints.get(name))
     elif _is_settings(known.get(name)) and not isinstance(value, dict):
-        inner = ", ".join(sorted(_fields(known[name], here)[0])) or "any name"
+        inner = ", ".join(sorted(_fields(known[name], here, None)[0])) or "any name"
         raise ValueError(f"{here} holds fields of its own, set as {here}.FIELD=VALUE: {inner}")
     else:
-        changed = fit_value(value, hints.get(name, Any), here)
+        changed = fit_value(value, hints.get(name, hints.get("", Any)), here)
     if isinstance(settings, Mapping):
         return {**settings, name: changed}  # type: ignore[return-value]
     return dataclasses.replace(settings, **{name: changed})  # type: ignore[type-var]
@@ -143,10 +146,14 @@ def _is_settings(value: Any) -> bool:
     return is_instance or isinstance(value, Mapping)
 
 
-def _fields(settings: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of settings with their values, and what is known of their types."""
+def _fields(settings: Any, where: str, hint: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of settings with their values, and what is known of their types.
+
+    The type of all values of a mapping stands under the empty name.
+    """
     if isinstance(settings, Mapping):
-        return dict(settings), {}
+        inner = typing.get_args(hint)
+        return dict(settings), {"": inner[1]} if len(inner) == 2 else {}
     if not _is_settings(settings):
         raise ValueError(f"{where} is {settings!r}, which has no fields")
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.init}
@@ -170,7 +177,7 @@ def _coerce(value: Any, hint: Any) -> Any:
         return None
     kind = origin or hint
     if kind is tuple or kind is Sequence:
-        return _coerce_items(value, inner)
+        return _coerce_items(value, (*inner, ...) if kind is Sequence and inner else inner)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

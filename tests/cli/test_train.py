@@ -61,7 +61,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_dry_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main([*TINY, "--dry-run"]) == 0
-    assert "forward and backward of 1 clips" in capsys.readouterr().out
+    assert "forward and backward of 1 clip" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         main([*TINY, "--dry-run", f"initial.checkpoint={tmp_path / 'none.pth'}"])
     assert ended.value.code == 1

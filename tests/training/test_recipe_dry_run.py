@@ -21,10 +21,11 @@ def test_all_is_well() -> None:
     assert [cost.task for cost in found.costs] == ["vis", "vps", "vos", "pet"]
     assert all(cost.seconds > 0 and sum(cost.losses.values()) > 0 for cost in found.costs)
     assert 0 < found.trained < found.parameters
+    assert found.memory is not None
     assert found.memory > 2**20
     text = report(found)
     assert f"{found.trained:,} of {found.parameters:,} parameters are trained" in text
-    assert "2 steps of 1 clips" in text
+    assert "2 steps of 1 clip: 1 process x 1 batch x 1 clip" in text
     assert "to be mended" not in text
 
 
@@ -96,6 +97,6 @@ def test_the_batch_that_a_recipe_means() -> None:
     recipe = get_recipe("tarvis_finetune_resnet50")
     found = DryRun(recipe, {}, (), (), (), 1, 1, 1, "cuda", 4, ())
     assert module._of_training(found)[:2] == [
-        "90,000 steps of 4 clips: 4 processes x 1 clips x 1 batches",
+        "90,000 steps of 4 clips: 4 processes x 1 batch x 1 clip",
         "the recipe means 32 clips a step: loop.accumulate=8 gives 32",
     ]

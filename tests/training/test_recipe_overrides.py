@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ class Inner:
 class Outer:
     inner: Inner = field(default_factory=Inner)
     table: Mapping[str, Any] = field(default_factory=lambda: {"vis": 1.0})
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Inner] = field(default_factory=lambda: {"first": Inner()})
 
 
@@ -58,9 +60,12 @@ def test_values(word: str, name: str, value: Any) -> None:
 
 def test_tables_take_new_names_and_mappings_of_settings_do_not() -> None:
     assert changed("table.vos=0.3").table == {"vis": 1.0, "vos": 0.3}
+    assert changed("lists.a=x").lists == {"a": ("x",)}
+    assert changed("lists.a=x, y").lists == {"a": ("x", "y")}
+    assert changed("shares.vis=1").shares == {"vis": 1.0}
     assert changed("parts.first.rate=0").parts["first"].rate == 0.0
-    with pytest.raises(ValueError, match=r"parts has no field 'firt'; did you mean 'first'"):
-        changed("parts.firt.rate=0")
+    with pytest.raises(ValueError, match=r"parts has no field 'firs'; did you mean 'first'"):
+        changed("parts.firs.rate=0")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,7 @@ def test_tables_take_new_names_and_mappings_of_settings_do_not() -> None:
         ("inner.kind=three", r"inner.kind must be one of one, two, got 'three'"),
         ("inner.pair=1,2,3", r"inner.pair must be 2 values"),
         ("inner.flag=1", r"inner.flag must be true or false"),
+        ("shares.vis=much", r"shares.vis must be a number, got 'much'"),
         ("inner=3", r"inner holds fields of its own, set as inner.FIELD=VALUE: flag, kind"),
         ("inner.rate.more=3", r"inner.rate is 0.5, which has no fields"),
         ("inner.rate", r"expected FIELD=VALUE such as loop.steps=100, got 'inner.rate'"),
