@@ -32,10 +32,11 @@ class HintQueries(nn.Module):
     Example:
         >>> hints = HintQueries(8, 16).eval()
         >>> features = torch.zeros(1, 8, 16, 24)
-        >>> hints.of_points(features, torch.tensor([[10.0, 20.0]]), torch.tensor([0])).shape
+        >>> found = hints.read_points(features, torch.tensor([[10.0, 20.0]]), torch.tensor([0]))
+        >>> hints(found).shape
         torch.Size([1, 8])
         >>> masks = torch.ones(2, 64, 96, dtype=torch.bool)
-        >>> hints.of_masks(features, masks, torch.tensor([0, 0])).shape
+        >>> hints(hints.read_masks(features, masks, torch.tensor([0, 0]))).shape
         torch.Size([2, 8])
     """
 
@@ -53,11 +54,11 @@ class HintQueries(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Turn features (O, C) of objects, from :meth:`read` or stored, into queries (O, C)."""
+        """Turn features (O, C) of objects, just read or stored, into queries (O, C)."""
         return self.feed_forward(features)
 
-    def of_points(self, features: Tensor, points: Tensor, frames: Tensor) -> Tensor:
-        """Make a query of each point.
+    def read_points(self, features: Tensor, points: Tensor, frames: Tensor) -> Tensor:
+        """Read the feature of each point.
 
         Args:
             features: (R, C, h, w) of the frames that hold hints.
@@ -67,9 +68,9 @@ class HintQueries(nn.Module):
         Returns:
             (O, C).
         """
-        return self(self.read(features, (points + 0.5)[:, None], frames))
+        return self.read(features, (points + 0.5)[:, None], frames)
 
-    def of_masks(
+    def read_masks(
         self,
         features: Tensor,
         masks: Tensor,
@@ -77,10 +78,10 @@ class HintQueries(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Make a query of each mask.
+        """Read the mean feature of each mask.
 
         Args:
-            features: as for :meth:`of_points`.
+            features: as for :meth:`read_points`.
             masks: (O, H, W) bool, each with a pixel; of the padded frame or cut to the frame.
             frames: (O,) int64.
             generator: draws the pixels in training, on the CPU.
@@ -93,9 +94,9 @@ class HintQueries(nn.Module):
         """
         places = [self._pixels(mask, generator) for mask in masks]
         at = torch.stack(places) if places else masks.new_zeros(0, self.num_points, 2)
-        return self(self.read(features, at.to(features.device).float(), frames))
+        return self.read(features, at.to(features.device).float(), frames)
 
-    def of_boxes(
+    def read_boxes(
         self,
         features: Tensor,
         boxes: Tensor,
@@ -103,10 +104,10 @@ class HintQueries(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Make a query of each box.
+        """Read the mean feature of each box.
 
         Args:
-            features: as for :meth:`of_points`.
+            features: as for :meth:`read_points`.
             boxes: (O, 4) as (x0, y0, x1, y1) in pixel edges.
             frames: (O,) int64.
             generator: draws the places in training, on the CPU.
@@ -121,7 +122,7 @@ class HintQueries(nn.Module):
             unit = torch.cartesian_prod(line, line).flip(1).expand(len(boxes), -1, -1)
         corner, size = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
         share = (1 - _BOX_SHARE) / 2 + _BOX_SHARE * unit.to(boxes)
-        return self(self.read(features, corner + share * size, frames))
+        return self.read(features, corner + share * size, frames)
 
     def read(self, features: Tensor, places: Tensor, frames: Tensor) -> Tensor:
         """Read features at places, and average those of an object.

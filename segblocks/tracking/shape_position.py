@@ -138,6 +138,8 @@ class ShapePositionMatcher:
         embeddings: Tensor,
         shapes: Tensor | None = None,
         kinds: Sequence[int] | None = None,
+        *,
+        last_shapes: Tensor | None = None,
     ) -> Tensor:
         """Find the query that continues each slot, and remember it.
 
@@ -146,6 +148,8 @@ class ShapePositionMatcher:
             embeddings: (N, C), N at least S.
             shapes: (N, C) or None, as for :meth:`start`.
             kinds: N numbers or None, as for :meth:`start`.
+            last_shapes: (N, C), what to remember instead of ``shapes``: of a clip's last frame,
+                where ``shapes`` are those of its first one.
 
         Returns:
             (S,) int64, a different query each.
@@ -160,7 +164,8 @@ class ShapePositionMatcher:
         cost = cost + _FORBIDDEN * (slots.kinds[:, None] != own)
         (match,) = linear_assignment(cost.T[None])
         order = match.queries
-        self._remember(slots, embeddings[order], shapes[order])
+        seen = shapes if last_shapes is None else last_shapes.to(shapes)
+        self._remember(slots, embeddings[order], seen[order])
         return order
 
     def _appearance(self, embeddings: Tensor, shapes: Tensor) -> Tensor:

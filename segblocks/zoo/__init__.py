@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segblocks.zoo.checkpoint import CheckpointError, load_checkpoint
+from segblocks.zoo.gvseg import GvSeg, GvSegConfig
 from segblocks.zoo.hub import PretrainedModel
 from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
 from segblocks.zoo.registry import create_model, from_pretrained, list_models, register_model
@@ -14,6 +15,8 @@ from segblocks.zoo.univs import UniVS, UniVSConfig
 __all__ = [
     "TMTVIS",
     "CheckpointError",
+    "GvSeg",
+    "GvSegConfig",
     "Mask2FormerVIS",
     "Mask2FormerVISConfig",
     "PretrainedModel",

@@ -30,17 +30,17 @@ def test_a_point_is_read_bilinearly_in_the_pixels_of_the_frame() -> None:
     torch.testing.assert_close(read[0], features[0, :, 5, 2])
 
 
-def test_points_masks_and_boxes_pass_the_same_network() -> None:
+def test_a_point_a_pixel_and_a_small_box_are_the_same() -> None:
     hints, features = made(), ramp()
     point = torch.tensor([[20.0, 30.0]])
     frames = torch.tensor([1])
-    want = hints(hints.read(features, point[:, None] + 0.5, frames))
-    torch.testing.assert_close(hints.of_points(features, point, frames), want)
+    want = hints.read(features, point[:, None] + 0.5, frames)
+    torch.testing.assert_close(hints.read_points(features, point, frames), want)
     mask = torch.zeros(1, 48, 80, dtype=torch.bool)
     mask[0, 30, 20] = True
-    torch.testing.assert_close(hints.of_masks(features, mask, frames), want)
+    torch.testing.assert_close(hints.read_masks(features, mask, frames), want)
     box = torch.tensor([[20.5, 30.5, 20.5, 30.5]]) + torch.tensor([-1e-3, -1e-3, 1e-3, 1e-3])
-    torch.testing.assert_close(hints.of_boxes(features, box, frames), want, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(hints.read_boxes(features, box, frames), want, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -54,11 +54,11 @@ def test_constant_features_are_read_as_they_are_up_to_the_border(training: bool)
     masks[2, 40:, 70:] = True
     boxes = torch.tensor([[0.0, 0, 80, 48], [0, 0, 2, 2], [78, 46, 80, 48]])
     points = torch.tensor([[-0.5, -0.5], [79.0, 47.0], [3, 3]])
-    want = hints(features[:, :, 0, 0]).expand(3, -1)
+    want = features[:, :, 0, 0].expand(3, -1)
     for found in (
-        hints.of_masks(features, masks, frames),
-        hints.of_boxes(features, boxes, frames),
-        hints.of_points(features, points, frames),
+        hints.read_masks(features, masks, frames),
+        hints.read_boxes(features, boxes, frames),
+        hints.read_points(features, points, frames),
     ):
         torch.testing.assert_close(found, want)
 
@@ -67,14 +67,12 @@ def test_evaluation_spreads_its_readings() -> None:
     hints, features = made(), ramp()
     frames = torch.tensor([0])
     box = torch.tensor([[10.0, 8.0, 50.0, 28.0]])
-    seen = []
-    hints.feed_forward.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    hints.of_boxes(features, box, frames)
-    torch.testing.assert_close(seen[0][0, :2], torch.tensor([30.0, 18.0]))
+    found = hints.read_boxes(features, box, frames)
+    torch.testing.assert_close(found[0, :2], torch.tensor([30.0, 18.0]))
     mask = torch.zeros(1, 48, 80, dtype=torch.bool)
     mask[0, 8:28, 10:50] = True
-    hints.of_masks(features, mask, frames)
-    torch.testing.assert_close(seen[1][0, :2], torch.tensor([30.0, 18.0]), atol=2.0, rtol=0)
+    found = hints.read_masks(features, mask, frames)
+    torch.testing.assert_close(found[0, :2], torch.tensor([30.0, 18.0]), atol=2.0, rtol=0)
 
 
 def test_training_draws_inside() -> None:
@@ -83,7 +81,7 @@ def test_training_draws_inside() -> None:
     mask = torch.zeros(1, 48, 80, dtype=torch.bool)
     mask[0, 8:12, 40:44] = True
     draws = [
-        hints.of_masks(features, mask, frames, generator=torch.Generator().manual_seed(seed))
+        hints.read_masks(features, mask, frames, generator=torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1])
@@ -96,8 +94,8 @@ def test_training_draws_inside() -> None:
 def test_features_get_gradients() -> None:
     hints = made()
     features = ramp().requires_grad_()
-    query = hints.of_points(features, torch.tensor([[20.0, 30.0]]), torch.tensor([1]))
-    query[:, 0].sum().backward()
+    found = hints.read_points(features, torch.tensor([[20.0, 30.0]]), torch.tensor([1]))
+    hints(found)[:, 0].sum().backward()
     assert features.grad is not None
     assert features.grad[1].any()
     assert not features.grad[0].any()
@@ -106,10 +104,10 @@ def test_features_get_gradients() -> None:
 def test_nothing_hinted_and_wrong_arguments() -> None:
     hints, features = made(), ramp()
     none = torch.zeros(0, dtype=torch.long)
-    assert hints.of_points(features, torch.zeros(0, 2), none).shape == (0, DIM)
-    assert hints.of_masks(features, torch.zeros(0, 48, 80).bool(), none).shape == (0, DIM)
+    assert hints.read_points(features, torch.zeros(0, 2), none).shape == (0, DIM)
+    assert hints.read_masks(features, torch.zeros(0, 48, 80).bool(), none).shape == (0, DIM)
     with pytest.raises(ValueError, match="must have a pixel each"):
-        hints.of_masks(features, torch.zeros(1, 48, 80).bool(), torch.tensor([0]))
+        hints.read_masks(features, torch.zeros(1, 48, 80).bool(), torch.tensor([0]))
     with pytest.raises(ValueError, match="square number"):
         HintQueries(8, num_points=60)
 

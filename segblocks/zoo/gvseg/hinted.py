@@ -1,0 +1,147 @@
+"""Hinted objects of a video: what to show the model in which clip, and what it reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segblocks.hints import Hints
+from segblocks.nn import HintQueries
+from segblocks.tasks import EVS, HintTask, Task
+from segblocks.tracking.hint_sizes import resize_box, resize_mask, resize_point
+from segblocks.tracking.objects import HintedObject
+
+
+@dataclass(frozen=True)
+class Recall(Task):
+    """Go on with the objects that the state of the video knows; asked by the policy alone."""
+
+    name: ClassVar[str] = "recall"
+
+
+class HintBook:
+    """The hinted objects of all tasks of a video, by keys from 1 in task order, then hint order.
+
+    Args:
+        tasks: index -> task, with hints on frames of the video.
+        size: (H, W) of the video.
+        model_size: (h, w) of the frames as the model gets them, before padding.
+    """
+
+    def __init__(
+        self, tasks: Mapping[int, HintTask], size: tuple[int, int], model_size: tuple[int, int]
+    ) -> None:
+        self.tasks = dict(tasks)
+        self.size = size
+        self.model_size = model_size
+        self.objects: dict[int, HintedObject] = {}
+        for index, task in self.tasks.items():
+            for user_id in task.object_ids:
+                first = min(frame for frame, hints in task.hints.items() if user_id in hints.ids)
+                self.objects[len(self.objects) + 1] = HintedObject(index, user_id, first)
+        self._keys = {(known.task, known.user_id): key for key, known in self.objects.items()}
+
+    @property
+    def first_frame(self) -> int:
+        """The first frame of the video that holds a hint."""
+        return min(known.first_frame for known in self.objects.values())
+
+    def clip_tasks(self, start: int, num_frames: int) -> list[Task]:
+        """Return the hints of a clip, at the model's size and with keys for ids."""
+        asked: list[Task] = []
+        for index, task in self.tasks.items():
+            window = task.window(start, start + num_frames)
+            if window is not None:
+                values = {frame: self._resized(h) for frame, h in window.hints.items()}
+                keys = {
+                    frame: [self._keys[index, i] for i in h.ids]
+                    for frame, h in window.hints.items()
+                }
+                kind = next(iter(window.hints.values())).kind
+                field = {"mask": "masks", "box": "boxes", "point": "points"}[kind]
+                asked.append(EVS(**{field: values, "ids": keys}))
+        return asked
+
+    def given_masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
+        """Key -> mask (H, W) of each object whose mask is given in a frame."""
+        masks: dict[int, NDArray[np.bool_]] = {}
+        for index, task in self.tasks.items():
+            hints = task.hints.get(frame)
+            if hints is not None and hints.kind == "mask":
+                for user_id, mask in zip(hints.ids, hints.values, strict=True):
+                    key = self._keys[index, user_id]
+                    masks[key] = masks[key] | mask if key in masks else mask
+        return masks
+
+    def _resized(self, hints: Hints) -> NDArray[np.generic]:
+        if hints.kind == "mask":
+            return np.stack([resize_mask(mask, self.model_size) for mask in hints.values])
+        resize = resize_point if hints.kind == "point" else resize_box
+        return np.stack([resize(value, self.size, self.model_size) for value in hints.values])
+
+
+def distinct_keys(tasks: Sequence[HintTask]) -> list[HintTask]:
+    """Number the objects of several tasks from 1, in task order, then hint order."""
+    numbered, count = [], 0
+    for task in tasks:
+        keys = {user_id: count + n for n, user_id in enumerate(task.object_ids, 1)}
+        count += len(keys)
+        hints = {
+            frame: replace(h, ids=tuple(keys[i] for i in h.ids)) for frame, h in task.hints.items()
+        }
+        copy = EVS(points=[(0, 0)])
+        object.__setattr__(copy, "hints", hints)
+        numbered.append(copy)
+    return numbered
+
+
+def read_hints(
+    tasks: Sequence[HintTask],
+    reader: HintQueries,
+    features: Tensor,
+    size: tuple[int, int],
+    *,
+    generator: torch.Generator | None = None,
+) -> dict[int, Tensor]:
+    """Read the features of hinted objects.
+
+    Args:
+        tasks: with clip-local frames and ids that are distinct over them.
+        reader: of features.
+        features: (T, C, h, w), the mask features of the clip.
+        size: (height, width) of its frames.
+        generator: draws places in training.
+
+    Returns:
+        Id -> (C,), the mean over all hints at the object, in hint order.
+
+    Raises:
+        ValueError: a hint that does not fit the frames, or lies beyond the clip's end.
+    """
+    found: dict[int, list[Tensor]] = {}
+    for task in tasks:
+        task.validate(*size)
+        late = [frame for frame in task.hints if frame >= len(features)]
+        if late:
+            raise ValueError(
+                f"GvSeg: hints must lie on frames 0 to {len(features) - 1} of the clip, "
+                f"got frame {late[0]}"
+            )
+        for frame, hints in task.hints.items():
+            values = torch.as_tensor(np.ascontiguousarray(hints.values)).to(features.device)
+            frames = torch.full((len(values),), frame, device=features.device)
+            if hints.kind == "mask":
+                read = reader.read_masks(features, values, frames, generator=generator)
+            elif hints.kind == "box":
+                read = reader.read_boxes(features, values.float(), frames, generator=generator)
+            else:
+                read = reader.read_points(features, values.float(), frames)
+            for object_id, feature in zip(hints.ids, read, strict=True):
+                found.setdefault(object_id, []).append(feature)
+    return {i: torch.stack(features).mean(0) for i, features in found.items()}
