@@ -64,8 +64,8 @@ def test_tables_take_new_names_and_mappings_of_settings_do_not() -> None:
     assert changed("lists.a=x, y").lists == {"a": ("x", "y")}
     assert changed("shares.vis=1").shares == {"vis": 1.0}
     assert changed("parts.first.rate=0").parts["first"].rate == 0.0
-    with pytest.raises(ValueError, match=r"parts has no field 'firs'; did you mean 'first'"):
-        changed("parts.firs.rate=0")
+    with pytest.raises(ValueError, match=r"parts has no field 'fist'; did you mean 'first'"):
+        changed("parts.fist.rate=0")
 
 
 @pytest.mark.parametrize(
