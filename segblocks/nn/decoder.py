@@ -118,6 +118,8 @@ class Decoder(nn.Module):
         (2, torch.Size([1, 5, 32]))
     """
 
+    no_decay_names = ("level_embedding",)
+
     def __init__(
         self,
         steps: Iterable[nn.Module],

@@ -95,6 +95,8 @@ class ObjectEncoder(nn.Module):
         (torch.Size([16, 32]), torch.Size([4, 32]))
     """
 
+    no_decay_names = ("background_type", "mask_type", "point_type")
+
     def __init__(
         self,
         embed_dim: int = 256,

@@ -76,6 +76,7 @@ class TemporalNeck(nn.Module):
             {str(s): _projection(in_channels[s], embed_dim, bias=True) for s in self.strides}
         )
         self.level_embedding = nn.Parameter(torch.randn(len(self.strides), embed_dim))
+        self.no_decay_names = ["level_embedding"]
         self.deformable_layers = nn.ModuleList(
             DeformableEncoderLayer(
                 embed_dim,
@@ -88,6 +89,7 @@ class TemporalNeck(nn.Module):
         )
         if self.cells:
             self.temporal_level_embedding = nn.Parameter(torch.randn(len(self.strides), embed_dim))
+            self.no_decay_names.append("temporal_level_embedding")
             self.temporal_layers = nn.ModuleList(
                 TemporalAttentionLayer(embed_dim, num_heads, hidden_dim=hidden_dim)
                 for _ in range(num_layers)

@@ -73,6 +73,23 @@ def test_tarvis_has_every_parameter_once() -> None:
     torch.optim.AdamW(groups)
 
 
+@pytest.mark.parametrize(
+    ("name", "learned"),
+    [
+        (
+            "tarvis_nano",
+            "neck.level_embedding neck.temporal_level_embedding decoder.level_embedding "
+            "object_encoder.point_type queries.instance queries.semantic queries.types.object",
+        ),
+        ("mask2former_vis_resnet50", "neck.level_embedding query_content query_position"),
+    ],
+)
+def test_learned_queries_and_embeddings_do_not_decay(name: str, learned: str) -> None:
+    groups = parameter_groups(create_model(name, checkpoint="random"), learning_rate=1.0)
+    spared = {n for group in groups if group["weight_decay"] == 0 for n in group["names"]}
+    assert set(learned.split()) <= spared
+
+
 def test_the_schedule_has_something_to_multiply() -> None:
     groups = parameter_groups(Model(), learning_rate=3.0, backbone_factor=0.5)
     assert {group["full_lr"] for group in groups} == {3.0, 1.5}

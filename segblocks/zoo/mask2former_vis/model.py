@@ -58,6 +58,7 @@ class Mask2FormerVIS(ClipModel):
     """
 
     tasks = ("vis",)
+    no_decay_names = ("query_content", "query_position")
     config: Mask2FormerVISConfig
     class_weights: Tensor
 

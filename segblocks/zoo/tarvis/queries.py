@@ -30,6 +30,8 @@ class TarViSQueries(nn.Module):
         (torch.Size([25, 8]), torch.Size([1, 8]))
     """
 
+    no_decay_names = ("instance", "background", "semantic", "object_background", "types")
+
     def __init__(
         self, embed_dim: int, *, num_instances: int = 128, vocabularies: Sequence[str]
     ) -> None:

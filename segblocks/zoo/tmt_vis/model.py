@@ -89,6 +89,7 @@ class TMTVIS(ClipModel):
     """
 
     tasks = ("vis",)
+    no_decay_names = ("query_content", "query_position")
     config: TMTVISConfig
 
     def __init__(self, config: TMTVISConfig | None = None) -> None:
