@@ -45,7 +45,7 @@ class EmbeddingMemory:
         self._advance(start + num_frames)
         first = start - (self._end - self.num_frames)
         cut = max(0, -first)
-        for object_id, own in zip(object_ids, embeddings[:, cut:].float(), strict=True):
+        for object_id, own in zip(object_ids, embeddings.detach()[:, cut:].float(), strict=True):
             if object_id not in self._sums:
                 self._sums[object_id] = own.new_zeros(self.num_frames, own.shape[-1])
                 self._counts[object_id] = own.new_zeros(self.num_frames, 1)

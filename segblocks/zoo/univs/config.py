@@ -25,7 +25,8 @@ class UniVSConfig:
         decoder_hidden_dim: of the decoder's feed-forward blocks.
         text_encoder: what class names and expressions are encoded by, see
             :func:`~segblocks.text.get_text_encoder`; it is loaded when it is first needed.
-        text_templates: sentences that class names are put into.
+        text_templates: sentences that class names and expressions are put into: "openai" for CLIP's
+            own 80 and the name alone (official), else see :func:`~segblocks.text.get_templates`.
         text_dim: of text embeddings.
         language_to_image: whether text tokens attend to the image before they become prompts; some
             official files lack this attention.
@@ -34,8 +35,8 @@ class UniVSConfig:
             blocked).
         time: of positions, "absolute" or "relative" to the clip; the latter stands in one official
             configuration of Swin-L alone.
-        tokens_per_prompt: pixels that a visual prompt keeps of a frame, in training and at
-            inference (official: 32, and by task 32 to 256).
+        tokens_per_prompt: pixels that a visual prompt keeps of a frame in training (official: 32);
+            at inference :class:`~segblocks.zoo.univs.UniVSPolicy` says how many.
         grounding_average: at inference, mask of an expression and mask of the learnable query most
             like it are averaged.
         permute_time: in training, mask embeddings are permuted over time.
@@ -62,12 +63,12 @@ class UniVSConfig:
     decoder_layers: int = 9
     decoder_hidden_dim: int = 2048
     text_encoder: str = "open_clip/RN50x4/openai"
-    text_templates: str | tuple[str, ...] = "photo"
+    text_templates: str | tuple[str, ...] = "openai"
     text_dim: int = 640
     language_to_image: bool = True
     separation: str = "sep"
     time: str = "absolute"
-    tokens_per_prompt: tuple[int, int] = (32, 128)
+    tokens_per_prompt: int = 32
     grounding_average: bool = True
     permute_time: bool = True
     official_compat: bool = False
@@ -79,7 +80,6 @@ class UniVSConfig:
 
     def __post_init__(self) -> None:
         counts = {n: v for n, v in vars(self).items() if self.__annotations__[n] == "int"}
-        counts |= {"tokens_per_prompt": min(self.tokens_per_prompt)}
         for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(

@@ -59,7 +59,8 @@ class UniVS(ClipModel):
     Example:
         >>> from segblocks.tasks import PET, VIS
         >>> config = UniVSConfig(num_queries=9, neck_layers=1, decoder_layers=3, text_dim=16,
-        ...                      neck_hidden_dim=64, decoder_hidden_dim=64, text_encoder="hash/16")
+        ...                      neck_hidden_dim=64, decoder_hidden_dim=64, text_encoder="hash/16",
+        ...                      text_templates="name")
         >>> model = UniVS(config).eval()
         >>> frames = torch.zeros(1, 2, 3, 60, 100, dtype=torch.uint8)
         >>> output = model(frames, [VIS("ovis"), PET([(50, 20)])])
@@ -368,7 +369,7 @@ class UniVS(ClipModel):
         hinted = self._gather(tasks, frames, False)
         if hinted.hints:
             shuffle = None if generator is None else partial(torch.randperm, generator=generator)
-            sampler = self.sampler(self.config.tokens_per_prompt[0], shuffle)
+            sampler = self.sampler(self.config.tokens_per_prompt, shuffle)
             found = sample_hints(
                 hinted, sampler, context, self.padded_size(frames), self._times(indices)
             )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
+from segblocks._optional import require
 from segblocks.text import (
     TextEmbeddings,
     TextEncoder,
     Vocabulary,
     embed_names,
+    get_templates,
     get_text_encoder,
     get_vocabulary,
 )
@@ -73,6 +76,46 @@ class WordsOneByOne:
         )
 
 
+class CLIPExpressions:
+    """Make features of expressions with the text part of CLIP, as the official code does.
+
+    The words are all positions of the first template, what follows the end of the sentence
+    included; the whole is the mean of the sentences' ends over all templates. None is normalised.
+
+    Args:
+        model: of open_clip.
+        tokenizer: of open_clip, with ``encode``.
+        templates: sentences with a place for the expression.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, templates: Sequence[str]) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._templates = tuple(templates)
+
+    @torch.no_grad()
+    def __call__(self, expressions: Sequence[str]) -> ExpressionFeatures:
+        """Encode E expressions."""
+        encoded = [self._encode([t.replace("{}", e) for t in self._templates]) for e in expressions]
+        words = torch.stack([tokens[0] for tokens, _ in encoded])
+        return ExpressionFeatures(words, torch.stack([ends.mean(dim=0) for _, ends in encoded]))
+
+    def tokens(self, sentence: str) -> list[int]:
+        """Tokenize; a sentence that is too long is cut, and then has no end (as official)."""
+        tokenizer, length = self._tokenizer, self._model.positional_embedding.shape[0]
+        ids = [tokenizer.sot_token_id, *tokenizer.encode(sentence), tokenizer.eot_token_id]
+        return (ids + [0] * length)[:length]
+
+    def _encode(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """All positions (N, L, d), and those of the sentences' ends (N, d)."""
+        model = self._model
+        ids = torch.tensor([self.tokens(sentence) for sentence in sentences])
+        x = model.token_embedding(ids) + model.positional_embedding
+        x = model.transformer(x, attn_mask=model.attn_mask)
+        tokens = (model.ln_final(x) @ model.text_projection).float()
+        return tokens, tokens[torch.arange(len(ids)), ids.argmax(dim=-1)]
+
+
 class UniVSText:
     """Give classes and expressions their embeddings.
 
@@ -82,7 +125,7 @@ class UniVSText:
         dim: of all embeddings.
 
     Example:
-        >>> text = UniVSText("hash/16", "photo", 16)
+        >>> text = UniVSText("hash/16", "name", 16)
         >>> text.classes(get_vocabulary("ovis")).shape
         torch.Size([25, 16])
     """
@@ -154,7 +197,7 @@ class UniVSText:
         key = "\n".join(cleaned)
         if key not in self._known:
             if self._expressions is None:
-                self._expressions = WordsOneByOne(self._load())
+                self._expressions = self._load_expressions()
             self._known = {key: self._expressions(cleaned)}  # those of the video at hand
         return self._known[key]
 
@@ -171,9 +214,21 @@ class UniVSText:
     def _extend(self, names: Sequence[str]) -> None:
         encoder = self._load()
         if self.table is None:
-            self.table = embed_names(tuple(dict.fromkeys(names)), encoder, self.templates)
+            templates = resolve_templates(self.templates)
+            self.table = embed_names(tuple(dict.fromkeys(names)), encoder, templates)
         else:
             self.table = self.table.extended(names, encoder)
+
+    def _load_expressions(self) -> ExpressionEncoder:
+        kind, _, rest = self.encoder_name.partition("/")
+        model, _, weights = rest.partition("/")
+        if kind != "open_clip":
+            return WordsOneByOne(self._load())
+        open_clip = require("open_clip", "text")
+        loaded = open_clip.create_model(model, pretrained=weights)
+        loaded.visual = None  # the larger part, and not needed
+        templates = resolve_templates(self.templates)
+        return CLIPExpressions(loaded, open_clip.get_tokenizer(model), templates)
 
     def _load(self) -> TextEncoder:
         if self._encoder is None:
@@ -185,6 +240,23 @@ class UniVSText:
                 )
             self._encoder = encoder
         return self._encoder
+
+
+def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
+    """Return sentences with a place ``{}`` for a name.
+
+    Args:
+        templates: "openai" for the name alone and CLIP's 80 for ImageNet, which open_clip holds;
+            else as for :func:`~segblocks.text.get_templates`.
+
+    Raises:
+        ImportError: open_clip is missing.
+        ValueError: an unknown name.
+    """
+    if templates != "openai":
+        return get_templates(templates)
+    open_clip = require("open_clip", "text")
+    return ("{}.", *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES))
 
 
 def clean_expression(expression: str) -> str:

@@ -1,0 +1,238 @@
+"""UniVS as a whole: what prompts may change, several tasks in one pass, text."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segblocks.tasks import EVS, PET, PVOS, VIS, VOS, VSS, RefVOS
+from segblocks.text import HashEncoder, embed_names, get_vocabulary
+from segblocks.zoo import from_pretrained
+from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSText
+from segblocks.zoo.univs.text import (
+    OFFICIAL_ROWS,
+    CLIPExpressions,
+    clean_expression,
+    resolve_templates,
+)
+
+TINY = UniVSConfig(
+    backbone="tf_efficientnet_lite0",
+    num_queries=7,
+    embed_dim=32,
+    num_heads=4,
+    neck_layers=1,
+    neck_hidden_dim=64,
+    decoder_layers=3,
+    decoder_hidden_dim=64,
+    text_encoder="hash/16",
+    text_templates="name",
+    text_dim=16,
+)
+SIZE = (60, 90)
+
+
+@functools.cache
+def model() -> UniVS:
+    torch.manual_seed(0)
+    return UniVS(TINY).eval()
+
+
+@functools.cache
+def frames(batch: int = 1, count: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, count, 3, *SIZE), generator=generator).float()
+
+
+def square(y: int, x: int, side: int = 20) -> np.ndarray:
+    mask = np.zeros((1, *SIZE), dtype=bool)
+    mask[0, y : y + side, x : x + side] = True
+    return mask
+
+
+@torch.no_grad()
+def test_learnable_queries_do_not_depend_on_prompts() -> None:
+    task = VIS("ovis")
+    one = model()(frames(), [task, VOS(square(10, 10)), RefVOS("a red star")])
+    two = model()(frames(), [task, VOS(square(30, 50)), RefVOS("the blue dot")])
+    part = one.groups["learnable"]
+    for a, b in zip(one.predictions, two.predictions, strict=True):
+        assert torch.equal(a.queries[:, part], b.queries[:, part])
+        assert torch.equal(a.class_logits[:, part], b.class_logits[:, part])
+        assert not torch.equal(a.queries[:, part.stop :], b.queries[:, part.stop :])
+    alone = model()(frames(), task)
+    for a, b in zip(one.queries, alone.queries, strict=True):
+        torch.testing.assert_close(a[:, part], b, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_hinted_objects_do_not_depend_on_learnable_queries_or_expressions() -> None:
+    task = VOS(square(10, 10))
+    alone = model()(frames(), task)
+    policy = model().video_policy(task)
+    state = policy.start(SIZE, SIZE)
+    asked = policy.hints(state, 3)
+    assert not state.needs_learnable
+    by_policy = model()(frames(), asked, state=state)
+    assert by_policy.groups["learnable"] == slice(0, 0)
+    together = model()(frames(), [VIS("ovis"), RefVOS("a red star"), task])
+    want = alone.select_mask_logits(alone.object_slices[0])
+    for output, place in ((by_policy, 0), (together, 1)):
+        got = output.select_mask_logits(output.object_slices[place])
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_objects_come_in_task_order_whatever_their_kind() -> None:
+    tasks = [
+        RefVOS(["a cat", "a dog"]),
+        PET([(20, 20)]),
+        VOS(square(10, 10)),
+        EVS(boxes=[(10, 10, 40, 40), (40, 10, 80, 50)]),
+    ]
+    output = model()(frames(), tasks)
+    assert output.object_ids == (1, 2, 1, 1, 1, 2)
+    visual, spoken = (output.groups[name].start for name in ("visual", "grounding"))
+    places = [part.start for part in output.object_slices]
+    assert places == [spoken, spoken + 1, *range(visual, visual + 4)]
+    assert output.groups["prompt"] == slice(visual, spoken + 2)
+    assert output.class_logits is None
+
+
+@torch.no_grad()
+def test_features_at_hand_change_nothing() -> None:
+    known = {
+        stride: torch.cat([model().extract(frames()[:, t : t + 1])[stride] for t in range(3)], 1)
+        for stride in (4, 8, 16, 32)
+    }
+    one = model()(frames(), VSS("vspw"))
+    two = model()(frames(), VSS("vspw"), features=known)
+    torch.testing.assert_close(one.mask_logits, two.mask_logits, rtol=1e-3, atol=1e-4)
+    wrong = {stride: level[:, :2] for stride, level in known.items()}
+    with pytest.raises(ValueError, match=r"features must be of the frames \(1, 3, 3, 60, 90\)"):
+        model()(frames(), VSS("vspw"), features=wrong)
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_come_out_as_alone() -> None:
+    batch = frames(2)
+    together = model()(batch, [VIS("ovis"), RefVOS("a cat")])
+    for b in range(2):
+        alone = model()(batch[b : b + 1], [VIS("ovis"), RefVOS("a cat")])
+        torch.testing.assert_close(together.queries[-1][b], alone.queries[-1][0], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="tasks with hints take one clip, got 2"):
+        model()(batch, VOS(square(0, 0)))
+
+
+def test_training_clips_have_gradients_and_tasks_of_their_own() -> None:
+    trained = UniVS(TINY)
+    tasks = [VOS({1: square(10, 10)}), [VIS("ovis"), PVOS(square(5, 5)), RefVOS("a cat")]]
+    generators = [torch.Generator().manual_seed(b) for b in range(2)]
+    one, two = trained.forward_clips(frames(2), tasks, generators=generators)
+    assert one.mask_logits.shape[:3] == (1, 8, 3)
+    assert two.mask_logits.shape[:3] == (1, 9, 3)
+    (one.mask_logits.square().mean() + two.mask_logits.square().mean()).backward()
+    unused = [n for n, p in trained.named_parameters() if p.grad is None]
+    # Category prompts are asked for by no task, and no loss was put on classes.
+    assert all("category" in name or "class_head" in name for name in unused), unused
+    with pytest.raises(ValueError, match="tasks must be 2, one a clip, got 1"):
+        trained.forward_clips(frames(2), tasks[:1])
+
+
+@torch.no_grad()
+def test_absolute_time_counts_on_from_the_state() -> None:
+    task = PET([(20, 20)])
+    output = model()(frames(), task, frame_indices=(40, 41, 42))
+    assert output.state.next_start == 40
+    again = model()(frames(), VIS("ovis"), state=output.state)
+    assert again.frame_indices == (40, 41, 42)
+    early = model()(frames(), task)
+    assert not torch.allclose(early.queries[-1], output.queries[-1], atol=1e-3)
+
+
+def test_class_names_travel_with_a_saved_model(tmp_path: Path) -> None:
+    saved = UniVS(TINY).eval()
+    with torch.no_grad():
+        want = saved(frames(), VIS(["star", "moon"])).class_logits
+    saved.save_pretrained(tmp_path / "model")
+    loaded = from_pretrained(tmp_path / "model")
+    assert isinstance(loaded, UniVS)
+    loaded.text.encoder_name = "no/encoder"
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(frames(), VIS(["star", "moon"])).class_logits, want)
+    with pytest.raises(ValueError, match="name must be 'hash/<dim>'"):
+        loaded.text.classes(get_vocabulary("ovis"))
+
+
+def test_the_official_table_goes_by_vocabulary() -> None:
+    text = UniVSText("hash/16", "name", 16)
+    table = torch.randn(3938, 16)
+    text.use_table(table)
+    ovis = get_vocabulary("ovis")
+    assert torch.equal(text.classes(ovis), table[2243 : 2243 + 25])
+    some = ovis.subset([ovis.classes[4], ovis.classes[2]])
+    assert torch.equal(text.classes(some), table[[2247, 2245]])
+    own = VIS(["red star"]).resolve()
+    assert torch.equal(text.classes(own), HashEncoder(16)(["red star"]))
+    for name, start in OFFICIAL_ROWS.items():
+        assert start + len(get_vocabulary(name)) <= 3938
+    with pytest.raises(ValueError, match=r"must be \(3938, 16\), the official one, got \(7, 16\)"):
+        text.use_table(table[:7])
+    with pytest.raises(ValueError, match="table must have 16 dimensions, got 8"):
+        text.use_table(embed_names(["a"], HashEncoder(8)))
+
+
+def test_expressions_are_cleaned_and_kept() -> None:
+    assert clean_expression("A_man's  T-shirt, no. 7!") == "a mans t shirt no"
+    assert clean_expression("7") == "7"
+    calls = []
+
+    def encode(expressions: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        calls.append(expressions)
+        return torch.zeros(len(expressions), 2, 16), torch.zeros(len(expressions), 16)
+
+    text = UniVSText("hash/16", "name", 16)
+    text.use_expressions(encode)
+    text.expressions(["A cat."])
+    text.expressions(["a cat"])
+    assert calls == [("a cat",)]
+
+
+def test_clip_gives_words_and_the_mean_of_all_templates() -> None:
+    open_clip = pytest.importorskip("open_clip")
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    torch.manual_seed(0)
+    clip = open_clip.model.CLIP(16, vision, text).eval()
+    tokenizer = open_clip.tokenizer.SimpleTokenizer()
+    templates = resolve_templates("openai")
+    assert len(templates) == 81
+    assert templates[0] == "{}."
+    encoder = CLIPExpressions(clip, tokenizer, templates[:3])
+    words, sentences = encoder(["a red star", "a dog"])
+    assert words.shape == (2, 77, 16)
+    with torch.no_grad():
+        filled = [t.replace("{}", "a dog") for t in templates[:3]]
+        want = clip.encode_text(tokenizer(filled))
+    torch.testing.assert_close(sentences[1], want.mean(0))
+    end = int(tokenizer(["a dog."])[0].argmax())
+    torch.testing.assert_close(words[1, end], want[0])
+    assert encoder.tokens("")[:2] == [tokenizer.sot_token_id, tokenizer.eot_token_id]
+    long = encoder.tokens("star " * 100)
+    assert len(long) == 77
+    assert tokenizer.eot_token_id not in long
+    assert len(encoder.tokens("étoile 星")) == 77
+
+
+def test_configs_are_checked() -> None:
+    with pytest.raises(ValueError, match="num_queries must be a whole number from 1, got 0"):
+        UniVSConfig(num_queries=0)
+    with pytest.raises(ValueError, match="separation must be one of"):
+        UniVSConfig(separation="all")
+    with pytest.raises(ValueError, match="time must be one of"):
+        UniVSConfig(time="fixed")
