@@ -27,7 +27,7 @@ ANGLES, RADII = 36, 12
 ROWS: tuple[tuple[str, str, float, float, Literal["recommended", "literal"]], ...] = (
     ("A: a star", "star", 90, 100, "recommended"),
     ("B: the same star, elsewhere", "star", 168, 150, "recommended"),
-    ("C: a drop, where A is", "drop", 90, 100, "recommended"),
+    ("C: an egg, where A is", "egg", 90, 100, "recommended"),
     ("A, read literally", "star", 90, 100, "literal"),
 )
 

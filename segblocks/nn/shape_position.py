@@ -50,7 +50,7 @@ class ShapePositionDescriptor(nn.Module):
     recommended reading measures radii by the image and takes for outside what is outside of the
     image. It also divides each anchor among the four bins around it, because hard bins change by
     more than the paper's threshold of 0.2 where a mask is only drawn anew, and it spares bins that
-    hold an anchor, of which the literal reading erases a third to half. ``docs/gvseg.md`` has the
+    hold an anchor, of which the literal reading erases about half. ``docs/gvseg.md`` has the
     figures.
 
     Contours of "marked" are found for all masks at once; "traced" follows them one by one on the

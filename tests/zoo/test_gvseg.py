@@ -209,6 +209,8 @@ def test_training_passes_clips_of_several_tasks_and_all_weights_learn() -> None:
     )
     assert len(chosen) == 9
     assert all(output.shapes is None for output in outputs)
+    with pytest.raises(ValueError, match="as GvSeg returns them in evaluation"):
+        outputs[0].looks(slice(0, 8))
     loss = sum(
         (
             o.mask_logits.square().mean()

@@ -1,7 +1,8 @@
 """GvSeg: video segmentation by task, with the shape and the position of objects."""
 
 from segblocks.zoo.gvseg.config import GvSegConfig
-from segblocks.zoo.gvseg.model import GvSeg, GvSegOutput
+from segblocks.zoo.gvseg.model import GvSeg
+from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy
 from segblocks.zoo.gvseg.start import start_from
 from segblocks.zoo.registry import register_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from segblocks.nn import (
     ClassQueries,
-    ClipOutput,
     ConfidentThings,
     Decoder,
     DecoderContext,
@@ -39,6 +38,7 @@ from segblocks.text.vocabulary import Vocabulary
 from segblocks.zoo.clip_model import ClipModel, backbone_options
 from segblocks.zoo.gvseg.config import GvSegConfig
 from segblocks.zoo.gvseg.hinted import Recall, distinct_keys, read_hints
+from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy, GvSegState
 from segblocks.zoo.mask2former_vis.classes import class_columns, narrow_classes
 
@@ -48,22 +48,6 @@ GRID_STRIDE = 16
 THING_GROUPS = ("instance", "object", "object_background")
 
 Selection = Callable[[Prediction], Tensor]
-
-
-@dataclass(frozen=True)
-class GvSegOutput(ClipOutput):
-    """What GvSeg returns for a clip.
-
-    Args:
-        embeddings: (B, Q, C), by which queries of two clips are compared.
-        shapes: (B, Q, T, C), descriptors of the masks of things, zero for stuff and where there is
-            no mask; None in training.
-        object_features: (O, C), what was read of the hinted objects, to go on with.
-    """
-
-    embeddings: Tensor | None = None
-    shapes: Tensor | None = None
-    object_features: Tensor | None = None
 
 
 class GvSeg(ClipModel):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segblocks.nn.clip_output import ClipOutput
 from segblocks.results import FrameResult, TrackSummary
 from segblocks.tasks import VPS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
@@ -22,10 +21,8 @@ from segblocks.tracking.policy import VideoState
 from segblocks.tracking.semantic import class_map
 from segblocks.tracking.shape_position import QuerySlots, ShapePositionMatcher
 from segblocks.zoo.gvseg.hinted import HintBook, Recall
+from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.panoptic import Candidates, merge_panoptic
-
-if TYPE_CHECKING:
-    from segblocks.zoo.gvseg.model import GvSegOutput
 
 _NAME = "GvSegPolicy"
 _LONG_SIDE = 1333
@@ -150,7 +147,7 @@ class GvSegPolicy:
         return asked or ([Recall()] if state.features else None)
 
     def merge(
-        self, output: ClipOutput, state: GvSegState, *, last: bool = False
+        self, output: GvSegOutput, state: GvSegState, *, last: bool = False
     ) -> Iterator[tuple[FrameResult, ...]]:
         """Take in a clip, and return its frames."""
         check_next(_NAME, output, state, self.overlap, last=last)
@@ -158,13 +155,13 @@ class GvSegPolicy:
             class_logits_of(_NAME, output, self._vocabulary)
         start = state.next_start
         if self._vocabulary is None:
-            frames = self._objects(_as_gvseg(output), state, start)
+            frames = self._objects(output, state, start)
         elif isinstance(self._category, VSS):
             frames = self._semantic(output, self._vocabulary, state, start)
         elif isinstance(self._category, VPS):
-            frames = self._panoptic(_as_gvseg(output), self._vocabulary, state, start)
+            frames = self._panoptic(output, self._vocabulary, state, start)
         else:
-            frames = self._instances(_as_gvseg(output), self._vocabulary, state, start)
+            frames = self._instances(output, self._vocabulary, state, start)
         state.is_keyed = False
         done = state.advance(len(output.frame_indices), self.overlap, last=last)
         return (frames(t) for t in done)
@@ -210,16 +207,13 @@ class GvSegPolicy:
     def _follow(self, output: GvSegOutput, state: GvSegState) -> Tensor:
         """Find the query of each slot of things, and add its classes to the slot's."""
         things = output.groups["instance"]
-        embeddings, shapes = _of_group(output, things)
+        looks = output.looks(things)
         if state.slots is None:
-            state.slots = self.matcher.start(embeddings, _end(shapes, last=True))
-            order = torch.arange(len(embeddings), device=embeddings.device)
+            state.slots = self.matcher.start(looks.embeddings, looks.last)
+            order = torch.arange(len(looks.embeddings), device=looks.embeddings.device)
         else:
             order = self.matcher.update(
-                state.slots,
-                embeddings,
-                _end(shapes, last=False),
-                last_shapes=_end(shapes, last=True),
+                state.slots, looks.embeddings, looks.first, last_shapes=looks.last
             )
         assert output.class_logits is not None
         rows = output.class_logits[0, things][order].cpu().double().numpy()
@@ -272,7 +266,7 @@ class GvSegPolicy:
         )
 
     def _semantic(
-        self, output: ClipOutput, vocabulary: Vocabulary, state: GvSegState, start: int
+        self, output: GvSegOutput, vocabulary: Vocabulary, state: GvSegState, start: int
     ) -> Frames:
         assert output.class_logits is not None
         scores = output.class_logits[0].float().softmax(-1)[:, :-1]
@@ -350,9 +344,7 @@ class GvSegPolicy:
         self, output: GvSegOutput, state: GvSegState, own: dict[int, int], new: list[int]
     ) -> dict[int, int]:
         """Key -> query; new objects have their own, the others are matched with all the rest."""
-        everything = slice(0, output.queries[-1].shape[1])
-        embeddings, shapes = _of_group(output, everything)
-        first, last = _end(shapes, last=False), _end(shapes, last=True)
+        embeddings, first, last = output.looks(slice(0, output.queries[-1].shape[1]))
         queries: dict[int, int] = {}
         if state.slots is not None:
             taken = {own[key] for key in new}
@@ -387,30 +379,6 @@ class GvSegPolicy:
         for place, mask in own.items():
             found[place] = mask
         return FrameResult(index, ids, found, (None,) * len(ids), (None,) * len(ids))
-
-
-def _as_gvseg(output: ClipOutput) -> GvSegOutput:
-    shapes = getattr(output, "shapes", None)
-    if shapes is None:
-        raise ValueError(
-            f"{_NAME}: output must have the shapes of its masks, as GvSeg returns them in "
-            f"evaluation, got a {type(output).__name__} without"
-        )
-    return output  # type: ignore[return-value]
-
-
-def _of_group(output: GvSegOutput, group: slice) -> tuple[Tensor, Tensor]:
-    """Embeddings (q, C) and descriptors (q, T, C) of some queries."""
-    assert output.embeddings is not None
-    assert output.shapes is not None
-    return output.embeddings[0, group].float(), output.shapes[0, group]
-
-
-def _end(shapes: Tensor, *, last: bool) -> Tensor:
-    """Of (q, T, C) the first or the last descriptor of each that is not zero."""
-    there = shapes.any(-1).to(torch.int8)
-    frame = there.shape[1] - 1 - there.flip(1).argmax(1) if last else there.argmax(1)
-    return shapes[torch.arange(len(shapes), device=shapes.device), frame]
 
 
 def _winners(logits: Tensor, state: GvSegState) -> Any:
