@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import segblocks
 from segblocks.tasks import EVS, PET, PVOS, VIS, VOS, VSS, RefVOS
 from segblocks.text import HashEncoder, embed_names, get_vocabulary
+from segblocks.tracking.entities import EntitySettings
 from segblocks.zoo import from_pretrained
 from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSText
 from segblocks.zoo.univs.text import (
@@ -227,6 +230,30 @@ def test_clip_gives_words_and_the_mean_of_all_templates() -> None:
     assert len(long) == 77
     assert tokenizer.eot_token_id not in long
     assert len(encoder.tokens("étoile 星")) == 77
+
+
+def test_blank_slots_can_be_left_out_of_the_attention_to_prompts() -> None:
+    state = model().video_policy(VOS(square(10, 10)), official_compat=True).start(SIZE, SIZE)
+    memory = state.prompts
+    memory.advance(3)
+    memory.add(1, 0)
+    memory.write(1, 2, *torch.ones(2, memory.num_tokens, 32))
+    everything = model().prompts.visual(memory, 0, 3)
+    assert everything.memory.mask is None
+    masked = UniVS(replace(TINY, mask_blank=True)).prompts.visual(memory, 0, 3)
+    assert masked.memory.mask is not None
+    blank = (masked.memory.tokens == 0).all(-1)
+    assert torch.equal(masked.memory.mask, ~blank)
+    assert blank.sum() == 3 * memory.num_tokens
+
+
+def test_half_precision_goes_through_a_video() -> None:
+    half = UniVS(TINY).eval().to(torch.bfloat16)
+    video = np.zeros((6, *SIZE, 3), dtype=np.uint8)
+    entities = EntitySettings(min_score=0, min_quality=0, max_detections=4)
+    tasks = [VIS("ovis"), VOS(square(10, 10)), PET([(20, 20)]), RefVOS("a cat")]
+    results = segblocks.segment(half, video, tasks, short_side=0, entities=entities)
+    assert [result.num_frames for result in results] == [6] * 4
 
 
 def test_configs_are_checked() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from segblocks.nn import (
     DecoderContext,
     GroundedMaskEmbedding,
+    Level,
     Memory,
     Queries,
     VisualSampler,
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.parity
 
 NETWORK = "univs_decoder_resnet50"
 STATE_DICT = "univs_resnet50"
-UNIT_TOLERANCE, TOLERANCE = 1e-6, 2e-5
+# About five times the noise of float32 that the goldens state.
+UNIT_TOLERANCE, TOLERANCE = 5e-6, 1e-5
 TIMES = {"ArbitraryT": "absolute", "FixedT": "relative"}
 
 
@@ -49,7 +51,7 @@ def filled(name: str, shape: list[int]) -> Tensor:
 
 
 def inputs_of(case: dict[str, Any]) -> dict[str, Tensor]:
-    given = case.get("inputs") or case.get("args", {}).get("inputs") or {}
+    given = case.get("inputs") or case["args"]["inputs"]
     return {name: filled(about["fill_name"], about["shape"]) for name, about in given.items()}
 
 
@@ -151,8 +153,8 @@ def decode(
         classes = prediction.class_logits
         if sentences is not None:
             classes = model.predict.class_head.match(normed, sentences)
-        for stream, name in (("learnable", "learnable"), ("prompt", "prompt")):
-            part = groups[name]
+        for stream in ("learnable", "prompt"):
+            part = groups[stream]
             found[f"{stream}/query/{i}"] = prediction.queries[0, part]
             found[f"{stream}/mask_logits/{i}"] = logits[part]
             found[f"{stream}/class_logits/{i}"] = classes[0, part]
@@ -203,8 +205,7 @@ def mask_of(about: dict[str, Any] | None, height: int, width: int) -> Tensor:
     mask = torch.zeros(height, width, dtype=torch.bool)
     if about is None:
         return mask
-    if "ellipse" in about:
-        ellipse = about["ellipse"]
+    if ellipse := about.get("ellipse"):
         made = parity.fill_module().masks(ellipse["seed"], ellipse["objects"], height, width)
         return torch.from_numpy(made[ellipse["index"]])
     y0, y1, x0, x1 = about["rectangle"]
@@ -293,9 +294,8 @@ def language_stages(
 ) -> dict[str, Tensor]:
     assert model.prompts.language_to_image is not None
     tokens = model.prompts.text_projection(features).flatten(0, 1)
-    frames = prompts.content.shape[2]
     found = {
-        "lang2vision/input": tokens[:, None].expand(-1, frames, -1),
+        "lang2vision/input": tokens[:, None].expand(-1, prompts.content.shape[2], -1),
         "lang2vision/output": prompts.memory.tokens[0].transpose(1, 2).flatten(0, 1),
     }
     levels = [context.levels[stride] for stride in STRIDES]
@@ -311,19 +311,19 @@ def scaled_weights(weights: tuple[Tensor, ...], length: int, prefix: str) -> dic
     }
 
 
-def errors_of(case: dict[str, Any], found: dict[str, Tensor]) -> dict[str, float]:
+@torch.no_grad()
+def stage_errors(identifier: str) -> dict[str, float]:
+    """Relative error of each stage of a case."""
+    case = parity.case(NETWORK, identifier)
+    found = RUNS[case["task"].partition("/")[0]](case)
     stages = case["stages"]
     assert stages.keys() <= found.keys(), sorted(stages.keys() - found.keys())
     return {stage: parity.compare(stage, found[stage], stages[stage]) for stage in stages}
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("identifier", [*cases("decoder/"), *cases("network/")])
 def test_stages_match_the_official_network(identifier: str) -> None:
-    case = parity.case(NETWORK, identifier)
-    run = run_decoder if case["task"].startswith("decoder/") else run_network
-    errors = errors_of(case, run(case))
-    print({k: f"{v:.1e}" for k, v in sorted(errors.items(), key=lambda e: -e[1])[:5]})
+    errors = stage_errors(identifier)
     assert not {stage: error for stage, error in errors.items() if not error <= TOLERANCE}
 
 
@@ -332,8 +332,7 @@ def test_stages_match_the_official_network(identifier: str) -> None:
 def test_expressions_lean_on_the_same_learnable_queries(identifier: str) -> None:
     case = parity.case(NETWORK, identifier)
     model = model_of(case)
-    run = run_decoder if case["task"].startswith("decoder/") else run_network
-    found = run(case)
+    found = RUNS[case["task"].partition("/")[0]](case)
     head = model.predict.mask_head
     assert isinstance(head, GroundedMaskEmbedding)
     for i, want in enumerate(case["averaged_with_learnable"]["index_per_prediction"]):
@@ -376,16 +375,14 @@ def position_stages(args: dict[str, Any]) -> dict[str, Tensor]:
     shape, found = (args["frames"], args["height"], args["width"]), {}
     points = torch.tensor(args["points"])
     for name, indices in {"arbitrary": args["frame_indices"], "fixed": None}.items():
-        grid = sine_position_3d(*shape, 256, frame_indices=indices)
         times = [frame_time(t, args["frames"], indices) for t in range(args["frames"])]
+        grid = sine_position_3d(*shape, 256, frame_indices=indices)
         found[f"{name}/map"] = grid.permute(0, 3, 1, 2)
         found[f"{name}/points"] = torch.stack([point_position(points, t, 256) for t in times])
     return found
 
 
 def language_unit(case: dict[str, Any], given: dict[str, Tensor]) -> dict[str, Tensor]:
-    from segblocks.nn import Level
-
     attention = model_of(case).prompts.language_to_image
     assert attention is not None
     memories = (given[f"memory/{stride}"].transpose(0, 1)[None] for stride in STRIDES)
@@ -395,9 +392,10 @@ def language_unit(case: dict[str, Any], given: dict[str, Tensor]) -> dict[str, T
     return found | scaled_weights(attention.weights(tokens, levels), case["args"]["length"], "")
 
 
-@torch.no_grad()
+RUNS = {"decoder": run_decoder, "network": run_network, "unit": run_unit}
+
+
 @pytest.mark.parametrize("identifier", cases("unit/"))
 def test_units_match_the_official_ones(identifier: str) -> None:
-    case = parity.case(NETWORK, identifier)
-    errors = errors_of(case, run_unit(case))
+    errors = stage_errors(identifier)
     assert not {stage: error for stage, error in errors.items() if not error <= UNIT_TOLERANCE}

@@ -9,12 +9,20 @@ from segblocks.zoo.univs.policy import UniVSPolicy
 from segblocks.zoo.univs.text import ExpressionFeatures, UniVSText
 
 register_source("univs", UniVSSource())
-for _backbone in ("resnet50", "swin_tiny", "swin_base", "swin_large"):
+for _backbone, _parameters in {
+    "resnet50": "47 M",
+    "swin_tiny": "50 M",
+    "swin_base": "110 M",
+    "swin_large": "218 M",
+}.items():
     register_model(
         f"univs_{_backbone}",
         UniVSConfig(backbone=_backbone),
         UniVS,
-        description=f"UniVS, {_backbone}: VIS, VPS, VSS, VOS, PVOS, PET, EVS, RefVOS",
+        description=(
+            f"UniVS, {_backbone}, {_parameters} parameters: VIS, VPS, VSS, VOS, PVOS, PET, EVS, "
+            "RefVOS"
+        ),
         source="univs",
     )
 

@@ -37,6 +37,8 @@ class UniVSConfig:
             configuration of Swin-L alone.
         tokens_per_prompt: pixels that a visual prompt keeps of a frame in training (official: 32);
             at inference :class:`~segblocks.zoo.univs.UniVSPolicy` says how many.
+        mask_blank: prompts do not attend to slots of the memory in which nothing was found
+            (official: they do, and were trained to).
         grounding_average: at inference, mask of an expression and mask of the learnable query most
             like it are averaged.
         permute_time: in training, mask embeddings are permuted over time.
@@ -69,6 +71,7 @@ class UniVSConfig:
     separation: str = "sep"
     time: str = "absolute"
     tokens_per_prompt: int = 32
+    mask_blank: bool = False
     grounding_average: bool = True
     permute_time: bool = True
     official_compat: bool = False

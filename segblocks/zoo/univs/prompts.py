@@ -35,6 +35,7 @@ class PromptEncoder(nn.Module):
     def __init__(self, config: UniVSConfig) -> None:
         super().__init__()
         dim = config.embed_dim
+        self.mask_blank = config.mask_blank
         self.types = nn.ParameterDict({kind: torch.randn(1, dim) for kind in PROMPT_TYPES})
         self.text_projection = nn.Sequential(
             nn.LayerNorm(config.text_dim), nn.Linear(config.text_dim, dim)
@@ -53,10 +54,11 @@ class PromptEncoder(nn.Module):
         """
         here, everything = memory.clip(start, num_frames), memory.tokens()
         content, position = (_mean_of_filled(tokens) for tokens in here)
+        shown = (everything.features != 0).any(dim=-1)[None] if self.mask_blank else None
         return Prompts(
             (content + self.types["visual"])[None],
             position[None],
-            Memory(everything.features[None], everything.positions[None]),
+            Memory(everything.features[None], everything.positions[None], shown),
         )
 
     def spoken(self, features: Tensor, context: DecoderContext, kind: str) -> Prompts:
