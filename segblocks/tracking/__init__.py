@@ -10,6 +10,7 @@ from segblocks.tracking.overlap import LogitRows, join
 from segblocks.tracking.policy import VideoPolicy, VideoState
 from segblocks.tracking.prompt_memory import PromptMemory, PromptTokens
 from segblocks.tracking.semantic import SemanticJoiner, class_map
+from segblocks.tracking.shape_position import QuerySlots, ShapePositionMatcher
 
 __all__ = [
     "HintedObject",
@@ -21,7 +22,9 @@ __all__ = [
     "ObjectTracker",
     "PromptMemory",
     "PromptTokens",
+    "QuerySlots",
     "SemanticJoiner",
+    "ShapePositionMatcher",
     "VideoPolicy",
     "VideoState",
     "class_map",

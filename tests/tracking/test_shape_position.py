@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from segblocks.nn import ShapePositionDescriptor
-from segblocks.tracking.shape_position import ShapePositionMatcher
+from segblocks.tracking import ShapePositionMatcher
 from tests.nn.outlines import draw
 
 

@@ -269,3 +269,20 @@ def test_wrong_arguments_are_named(model: GvSeg) -> None:
         model(torch.cat([clip()] * 2), VOS(two_masks()))
     with pytest.raises(ValueError, match="reading must be one of"):
         GvSegConfig(reading="loose")
+
+
+def test_clips_by_hand_equal_segment(model: GvSeg) -> None:
+    frames, masks = video(6), two_masks()
+    for task in (VIS(VOCABULARY), VOS(masks)):
+        policy = model.video_policy(task)
+        state = policy.start((64, 96), (64, 96))
+        found = []
+        for start in (0, 3):
+            part = torch.from_numpy(frames[start : start + 3]).permute(0, 3, 1, 2)[None]
+            asked = policy.hints(state, 3)
+            with torch.no_grad():
+                output = model(part, asked, state=state)
+            found += [results[0] for results in policy.merge(output, state, last=start == 3)]
+        for ours, theirs in zip(found, segblocks.stream(model, frames, task), strict=True):
+            assert ours.ids == theirs.ids
+            assert np.array_equal(ours.masks, theirs.masks)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segblocks.hints import Hints
+from segblocks.hints import HintKind, Hints
 from segblocks.nn import HintQueries
 from segblocks.tasks import EVS, HintTask, Task
 from segblocks.tracking.hint_sizes import resize_box, resize_mask, resize_point
 from segblocks.tracking.objects import HintedObject
+
+_FIELDS: dict[HintKind, str] = {"mask": "masks", "box": "boxes", "point": "points"}
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,8 @@ class HintBook:
         for index, task in self.tasks.items():
             window = task.window(start, start + num_frames)
             if window is not None:
-                values = {frame: self._resized(h) for frame, h in window.hints.items()}
-                keys = {
-                    frame: [self._keys[index, i] for i in h.ids]
-                    for frame, h in window.hints.items()
-                }
-                kind = next(iter(window.hints.values())).kind
-                field = {"mask": "masks", "box": "boxes", "point": "points"}[kind]
-                asked.append(EVS(**{field: values, "ids": keys}))
+                keys = {i: self._keys[index, i] for i in window.object_ids}
+                asked.append(_with_keys(window, keys, self._resized))
         return asked
 
     def given_masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
@@ -79,7 +75,7 @@ class HintBook:
                     masks[key] = masks[key] | mask if key in masks else mask
         return masks
 
-    def _resized(self, hints: Hints) -> NDArray[np.generic]:
+    def _resized(self, hints: Hints) -> NDArray[Any]:
         if hints.kind == "mask":
             return np.stack([resize_mask(mask, self.model_size) for mask in hints.values])
         resize = resize_point if hints.kind == "point" else resize_box
@@ -92,12 +88,7 @@ def distinct_keys(tasks: Sequence[HintTask]) -> list[HintTask]:
     for task in tasks:
         keys = {user_id: count + n for n, user_id in enumerate(task.object_ids, 1)}
         count += len(keys)
-        hints = {
-            frame: replace(h, ids=tuple(keys[i] for i in h.ids)) for frame, h in task.hints.items()
-        }
-        copy = EVS(points=[(0, 0)])
-        object.__setattr__(copy, "hints", hints)
-        numbered.append(copy)
+        numbered.append(_with_keys(task, keys, lambda hints: hints.values))
     return numbered
 
 
@@ -145,3 +136,13 @@ def read_hints(
             for object_id, feature in zip(hints.ids, read, strict=True):
                 found.setdefault(object_id, []).append(feature)
     return {i: torch.stack(features).mean(0) for i, features in found.items()}
+
+
+def _with_keys(
+    task: HintTask, keys: Mapping[int, int], values: Callable[[Hints], NDArray[Any]]
+) -> EVS:
+    """The same hints with keys for ids, and with other values."""
+    field = _FIELDS[next(iter(task.hints.values())).kind]
+    arrays = {frame: values(hints) for frame, hints in task.hints.items()}
+    ids = {frame: [keys[i] for i in hints.ids] for frame, hints in task.hints.items()}
+    return EVS(**{field: arrays, "ids": ids})

@@ -187,11 +187,12 @@ class GvSegPolicy:
             return tuple(
                 [TrackSummary(i) for i in task.object_ids] for task in self._hinted.values()
             )
+        best = set(self._best(state, self._most))
         return (
             [
                 TrackSummary(slot + 1, track.label, track.score, track.probabilities[:-1])
                 for slot, track in enumerate(state.tracks)
-                if track.visible and slot in self._best(state, self._most)
+                if track.visible and slot in best
             ],
         )
 
