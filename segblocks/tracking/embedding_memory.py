@@ -21,7 +21,7 @@ class EmbeddingMemory:
     Example:
         >>> memory = EmbeddingMemory(3)
         >>> memory.update([7], torch.ones(1, 2, 8), 0)
-        >>> memory.consistency([7, 8], torch.ones(2, 2, 8))
+        >>> memory.consistency([7, 8], torch.ones(2, 2, 8)).round()
         tensor([1., 1.])
     """
 

@@ -33,11 +33,11 @@ class PromptMemory:
 
     Example:
         >>> memory = PromptMemory(num_tokens=2, num_frames=3)
-        >>> memory.advance(4)
+        >>> memory.advance(2)
         >>> memory.add(7, 0)
         >>> memory.write(7, 0, torch.ones(2, 8), torch.zeros(2, 8))
         >>> memory.tokens().features.shape
-        torch.Size([1, 8, 8])
+        torch.Size([1, 6, 8])
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSText
 from segblocks.zoo.univs.text import (
     OFFICIAL_ROWS,
     CLIPExpressions,
+    ExpressionFeatures,
     clean_expression,
     resolve_templates,
 )
@@ -195,9 +197,10 @@ def test_expressions_are_cleaned_and_kept() -> None:
     assert clean_expression("7") == "7"
     calls = []
 
-    def encode(expressions: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    def encode(expressions: Sequence[str]) -> ExpressionFeatures:
         calls.append(expressions)
-        return torch.zeros(len(expressions), 2, 16), torch.zeros(len(expressions), 16)
+        count = len(expressions)
+        return ExpressionFeatures(torch.zeros(count, 2, 16), torch.zeros(count, 16))
 
     text = UniVSText("hash/16", "name", 16)
     text.use_expressions(encode)

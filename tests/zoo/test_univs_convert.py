@@ -16,9 +16,9 @@ from tests import parity
 PREDICTOR = "sem_seg_head.predictor."
 
 
-def made(backbone: str = "resnet50", **numbers: int) -> dict[str, Tensor]:
+def made(backbone: str = "resnet50") -> dict[str, Tensor]:
     """Official entries of a small model, by our own table."""
-    config = UniVSConfig(backbone=backbone, **{"neck_layers": 1, "decoder_layers": 2, **numbers})
+    config = UniVSConfig(backbone=backbone, neck_layers=1, decoder_layers=2)
     shapes = official_shapes(config)
     torch.manual_seed(0)
     return {name: torch.randn(shape) for name, shape in shapes.items()}

@@ -317,7 +317,6 @@ def stage_errors(identifier: str) -> dict[str, float]:
     case = parity.case(NETWORK, identifier)
     found = RUNS[case["task"].partition("/")[0]](case)
     stages = case["stages"]
-    assert stages.keys() <= found.keys(), sorted(stages.keys() - found.keys())
     return {stage: parity.compare(stage, found[stage], stages[stage]) for stage in stages}
 
 
