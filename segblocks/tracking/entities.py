@@ -134,7 +134,7 @@ class EntityTracker:
             ids, logits = self._window.frame(t)
             padded = (4 * logits.shape[-2], 4 * logits.shape[-1])
             full = full_size_masks(logits, padded, padded)
-            shown = np.flatnonzero(full.any(axis=(1, 2))).tolist()
+            shown = [n for n, i in enumerate(ids) if i in self._active and full[n].any()]
             if shown:
                 masks[t] = full[shown]
                 keys[t] = [ids[n] + self.first_key - 1 for n in shown]
@@ -170,7 +170,8 @@ class EntityTracker:
 
     def forget_ended(self) -> None:
         """Drop what is only needed for a summary."""
-        self.entities = {i: self.entities[i] for i in self._active}
+        needed = {*self._active, *self._window.ids}
+        self.entities = {i: entity for i, entity in self.entities.items() if i in needed}
 
     def _track(self, found: Prompted, start: int) -> Prompted:
         """The instances that look as before, without the pixels that others won."""

@@ -134,6 +134,14 @@ def test_clips_of_a_batch_come_out_as_alone() -> None:
         model()(batch, VOS(square(0, 0)))
 
 
+@pytest.mark.parametrize("count", [1, 8])
+@torch.no_grad()
+def test_clips_of_any_length(count: int) -> None:
+    output = model()(frames(1, count), VOS({count - 1: square(10, 10)}))
+    assert output.mask_logits.shape[:3] == (1, 8, count)
+    assert output.state.prompts.tokens().features.shape[1] == (1 + count) * 256
+
+
 def test_training_clips_have_gradients_and_tasks_of_their_own() -> None:
     trained = UniVS(TINY)
     tasks = [VOS({1: square(10, 10)}), [VIS("ovis"), PVOS(square(5, 5)), RefVOS("a cat")]]

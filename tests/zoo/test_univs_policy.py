@@ -277,6 +277,15 @@ def test_streams_forget_what_only_a_summary_needs() -> None:
     assert len(states[0].entities.entities) <= 3
 
 
+@pytest.mark.parametrize("run", [segblocks.stream, segblocks.segment])
+def test_more_instances_than_can_be_asked_for(run: Any) -> None:
+    settings = EntitySettings(max_entities=1)
+    model = Scripted([CAR, DOG, Thing("dog", 0, 30, 15)])
+    frames = run(model, video(12), VIS(STREET), short_side=0, entities=settings)
+    count = frames.num_frames if run is segblocks.segment else sum(1 for _ in frames)
+    assert count == 12
+
+
 def test_wrong_settings_are_refused() -> None:
     model = Scripted([CAR])
     with pytest.raises(ValueError, match="overlap must be at least 1 for tasks whose objects go"):

@@ -29,7 +29,7 @@ from segblocks.tracking.prompt_memory import PromptMemory
 from segblocks.zoo.clip_model import ClipModel, backbone_options
 from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.hinted import ClipHints, gather_hints, object_queries, sample_hints
-from segblocks.zoo.univs.policy import UniVSPolicy
+from segblocks.zoo.univs.policy import MEMORY_FRAMES, UniVSPolicy
 from segblocks.zoo.univs.prompts import (
     MASK_STRIDE,
     PROMPT_STRIDE,
@@ -173,10 +173,10 @@ class UniVS(ClipModel):
         self.check_features(levels, frames)
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
-            state = self._begin(tasks, size, indices[0])
+            state = self._begin(tasks, size, indices)
         context = self._context(levels, indices)
-        hinted = self._gather(tasks, frames, state.is_keyed)
-        prompts = self.text_prompts(tasks, context)
+        hinted = self._gather(tasks, frames, state)
+        prompts = self._text_prompts(tasks, context)
         state.prompts.advance(indices[0] + len(indices), start=indices[0])
         self._remember(hinted, state.prompts, context, indices, self.padded_size(frames))
         if state.prompts.ids:
@@ -271,13 +271,8 @@ class UniVS(ClipModel):
         whole = slice(len(own), queries.content.shape[1])
         return Queries(queries.content, queries.position, {**queries.groups, "prompt": whole})
 
-    def text_prompts(self, tasks: Sequence[Task], context: DecoderContext) -> dict[str, Prompts]:
-        """Make the queries of expressions, and give the context the classes to tell apart.
-
-        Args:
-            tasks: of the clip.
-            context: of the clip.
-        """
+    def _text_prompts(self, tasks: Sequence[Task], context: DecoderContext) -> dict[str, Prompts]:
+        """Make the queries of expressions, and give the context the classes to tell apart."""
         prompts: dict[str, Prompts] = {}
         expressions = [e for task in tasks if isinstance(task, RefVOS) for e in task.expressions]
         if expressions:
@@ -303,10 +298,17 @@ class UniVS(ClipModel):
         self.check_tasks(tuple(t for t in tasks if not isinstance(t, Recall)))
         return tasks
 
-    def _begin(self, tasks: tuple[Task, ...], size: tuple[int, int], start: int) -> UniVSState:
-        """The state of a video whose frame ``start`` is the first of a clip with these tasks."""
+    def _begin(
+        self, tasks: tuple[Task, ...], size: tuple[int, int], indices: Sequence[int]
+    ) -> UniVSState:
+        """The state of a video of which this is the first clip, with these tasks."""
+        start = indices[0]
         in_video = [t.window(-start, sys.maxsize) if isinstance(t, HintTask) else t for t in tasks]
-        state = self.video_policy([task for task in in_video if task is not None]).start(size, size)
+        policy = self.video_policy(
+            [task for task in in_video if task is not None],
+            memory_frames=max(MEMORY_FRAMES, len(indices)),
+        )
+        state = policy.start(size, size)
         state.next_start = state.finished = start
         state.needs_learnable = True
         return state
@@ -318,15 +320,17 @@ class UniVS(ClipModel):
         """Frame indices where time is absolute."""
         return indices if self.config.time == "absolute" else None
 
-    def _gather(self, tasks: Sequence[Task], frames: Tensor, keep_ids: bool) -> ClipHints:
+    def _gather(self, tasks: Sequence[Task], frames: Tensor, state: UniVSState | None) -> ClipHints:
         hinted = [task for task in tasks if isinstance(task, HintTask)]
-        if hinted and len(frames) != 1:
+        remembered = state is not None and state.prompts.ids
+        if (hinted or remembered) and len(frames) != 1:
             raise ValueError(
                 f"{type(self).__name__}: tasks with hints take one clip, got {len(frames)}"
             )
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         padded = self.padded_size(frames)
-        return gather_hints(hinted, frames.shape[1], size, padded, keep_ids=keep_ids)
+        keyed = state is not None and state.is_keyed
+        return gather_hints(hinted, frames.shape[1], size, padded, keep_ids=keyed)
 
     def sampler(self, num_tokens: int, permutation: Permutation | None = None) -> VisualSampler:
         """Make what samples visual prompts; ``permutation`` is the model's own by default."""
@@ -365,8 +369,8 @@ class UniVS(ClipModel):
         num_frames = frames.shape[1]
         indices = tuple(range(num_frames))
         context = self._context(levels, indices)
-        prompts = self.text_prompts(tasks, context)
-        hinted = self._gather(tasks, frames, False)
+        prompts = self._text_prompts(tasks, context)
+        hinted = self._gather(tasks, frames, None)
         if hinted.hints:
             shuffle = None if generator is None else partial(torch.randperm, generator=generator)
             sampler = self.sampler(self.config.tokens_per_prompt, shuffle)

@@ -26,7 +26,7 @@ _NAME = "UniVSPolicy"
 _CLIP_LENGTH = 5
 _SHORT_SIDE = 640
 _LONG_SIDE = 1333
-_MEMORY_FRAMES = 5
+MEMORY_FRAMES = 5
 
 # From the official scripts of the last training stage.
 _TOKENS = {"vis": 128, "vps": 64, "vss": 32, "refvos": 32}
@@ -106,7 +106,7 @@ class UniVSPolicy:
         overlap: int | None = None,
         short_side: int | None = None,
         long_side: int = _LONG_SIDE,
-        memory_frames: int = _MEMORY_FRAMES,
+        memory_frames: int = MEMORY_FRAMES,
         tokens_per_prompt: int | None = None,
         detect_every: int = 1,
         entities: EntitySettings | None = None,
