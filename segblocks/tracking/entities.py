@@ -157,10 +157,11 @@ class EntityTracker:
         if detections is not None:
             clip = self._detect(detections, clip, start)
         self._window = clip
-        for row, track_id in enumerate(clip.ids):
-            there = clip.masks[row].flatten(1).any(dim=1).nonzero()
-            if len(there):
-                self.entities[track_id].last_seen = start + int(there[-1])
+        shown = clip.masks.flatten(2).any(dim=2).tolist()
+        for track_id, frames in zip(clip.ids, shown, strict=True):
+            if any(frames):
+                last = max(t for t, is_there in enumerate(frames) if is_there)
+                self.entities[track_id].last_seen = start + last
         return self._give_up()
 
     def finish(self, num_done: int) -> LogitRows:

@@ -32,7 +32,8 @@ class Prompted(NamedTuple):
 
     def select(self, kept: Sequence[bool] | Tensor) -> Prompted:
         """Some of them."""
-        index = [n for n, keep in enumerate(kept) if keep]
+        flags = kept.tolist() if isinstance(kept, Tensor) else kept
+        index = [n for n, keep in enumerate(flags) if keep]
         return Prompted(
             tuple(self.ids[n] for n in index), self.logits[index], self.embeddings[index]
         )

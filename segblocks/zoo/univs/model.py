@@ -378,8 +378,7 @@ class UniVS(ClipModel):
                 hinted, sampler, context, self.padded_size(frames), self._times(indices)
             )
             first = hinted.first_frames
-            keys = [key for keys in hinted.objects for key in keys]
-            tokens = [found[first[key]][key] for key in keys]
+            tokens = [found[first[key]][key] for keys in hinted.objects for key in keys]
             features, positions = (torch.stack(x)[None] for x in zip(*tokens, strict=True))
             content, position = (
                 x.mean(dim=2)[:, :, None].expand(-1, -1, num_frames, -1)
