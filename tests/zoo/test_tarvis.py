@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,23 @@ def test_classes_are_queries(kind: type) -> None:
     assert output.class_group == "instance"
     assert len(output.queries) == len(output.mask_embeddings) == 4
     assert output.model_size == (HEIGHT, WIDTH)
+
+
+def test_vocabularies_of_ones_own(tmp_path: Path) -> None:
+    farm = ("farm", ("hen", "grass"), (0,))
+    model = TarViS(dataclasses.replace(SLIM, vocabularies=(farm, "ovis"))).eval()
+    assert model.queries.semantic_rows(VIS(["hen"]).resolve()) == [0]
+    assert model.queries.semantic_rows(VIS("ovis").resolve())[0] == 2
+    with torch.no_grad():
+        output = model(frames(), VPS(["hen", "grass"]))
+    assert output.class_logits.shape == (1, 6, 3)
+    model.save_pretrained(tmp_path / "farm")
+    again = TarViS.from_pretrained(tmp_path / "farm")
+    assert again.config == model.config
+    with pytest.raises(ValueError, match="a vocabulary must be a known name or"):
+        dataclasses.replace(SLIM, vocabularies=(("hen",),))
+    with pytest.raises(ValueError, match="there is no vocabulary 'ovi'; did you mean 'ovis'"):
+        dataclasses.replace(SLIM, vocabularies=("ovi",))
 
 
 def test_a_subset_of_classes_takes_their_queries() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segblocks.text import OwnVocabulary, as_vocabulary
+
 FINETUNE_VOCABULARIES = ("cityscapes_vps", "kitti_step", "ovis", "vipseg", "youtube_vis_2021")
 PRETRAIN_VOCABULARIES = ("ade20k", "cityscapes", "coco_panoptic", "mapillary")
 
@@ -14,8 +16,10 @@ class TarViSConfig:
 
     Args:
         backbone: a name that :class:`~segblocks.nn.TimmBackbone` knows.
-        vocabularies: each has one semantic query a class, in this order. The released checkpoints
-            come with ``FINETUNE_VOCABULARIES`` (227 classes) or ``PRETRAIN_VOCABULARIES`` (382).
+        vocabularies: each has one semantic query a class, in this order: known names, or for one's
+            own a tuple of a name, the class names and, where some are stuff, the indices of the
+            things. The released checkpoints come with ``FINETUNE_VOCABULARIES`` (227 classes) or
+            ``PRETRAIN_VOCABULARIES`` (382).
         embed_dim: C.
         num_heads: M, everywhere.
         neck_layers: pairs of deformable and temporal layers.
@@ -48,7 +52,7 @@ class TarViSConfig:
     """
 
     backbone: str = "resnet50"
-    vocabularies: tuple[str, ...] = FINETUNE_VOCABULARIES
+    vocabularies: tuple[str | OwnVocabulary, ...] = FINETUNE_VOCABULARIES
     embed_dim: int = 256
     num_heads: int = 8
     neck_layers: int = 6
@@ -76,6 +80,8 @@ class TarViSConfig:
             raise ValueError(
                 f"TarViSConfig: vocabularies must be a tuple of names, got {self.vocabularies!r}"
             )
+        for vocabulary in self.vocabularies:
+            as_vocabulary(vocabulary)
         sides = self.cells if isinstance(self.cells, tuple | list) else None
         if sides is None or len(sides) not in (0, 3) or any(s is not None and s < 1 for s in sides):
             raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.text.vocabulary import OwnVocabulary, Vocabulary, as_vocabulary
 
 GROUPS = ("instance", "background", "semantic", "object_background", "object")
 
@@ -22,7 +22,8 @@ class TarViSQueries(nn.Module):
     Args:
         embed_dim: C.
         num_instances: instance queries (128 in the released models).
-        vocabularies: names; their classes follow each other in the semantic table.
+        vocabularies: as of :func:`~segblocks.text.as_vocabulary`; their classes follow each other
+            in the semantic table.
 
     Example:
         >>> queries = TarViSQueries(8, num_instances=3, vocabularies=["ovis"])
@@ -33,10 +34,14 @@ class TarViSQueries(nn.Module):
     no_decay_names = ("instance", "background", "semantic", "object_background", "types")
 
     def __init__(
-        self, embed_dim: int, *, num_instances: int = 128, vocabularies: Sequence[str]
+        self,
+        embed_dim: int,
+        *,
+        num_instances: int = 128,
+        vocabularies: Sequence[str | OwnVocabulary],
     ) -> None:
         super().__init__()
-        self.vocabularies = tuple(get_vocabulary(name) for name in vocabularies)
+        self.vocabularies = tuple(as_vocabulary(vocabulary) for vocabulary in vocabularies)
         num_classes = sum(len(vocabulary.classes) for vocabulary in self.vocabularies)
         self.instance = nn.Parameter(torch.randn(num_instances, embed_dim))
         self.background = nn.Parameter(torch.randn(1, embed_dim))

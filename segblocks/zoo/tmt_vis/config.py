@@ -8,10 +8,9 @@ from typing import Literal, get_args
 from segblocks.nn.taxonomy_injection import Aggregation, Norm
 from segblocks.text.prompts import get_templates
 from segblocks.text.union import VocabularyUnion, unite
-from segblocks.text.vocabulary import Vocabulary
+from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary
 
 Injections = Literal["every_layer", "once", "never"]
-OwnVocabulary = tuple[str, tuple[str, ...]] | tuple[str, tuple[str, ...], tuple[int, ...]]
 VOCABULARIES = ("youtube_vis_2019", "ovis", "uvo")
 
 
@@ -109,10 +108,4 @@ class TMTVISConfig:
 
     def union(self) -> VocabularyUnion:
         """Join the vocabularies."""
-        return unite([v if isinstance(v, str) else _vocabulary(v) for v in self.vocabularies])
-
-
-def _vocabulary(own: OwnVocabulary) -> Vocabulary:
-    if len(own) == 2:
-        return Vocabulary(own[0], own[1])
-    return Vocabulary(own[0], own[1], own[2])
+        return unite([as_vocabulary(v) for v in self.vocabularies])
