@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import segblocks
-from segblocks._files import expand, write_atomically
+from segblocks._files import expand
 from segblocks.training.checkpoints import latest_checkpoint, weights_file
 from segblocks.training.loop import TrainingSummary, train
+from segblocks.training.random_state import seed_everything
 from segblocks.training.recipe import Recipe
+from segblocks.training.run_record import RUN_FILE, check_same_run, write_run_record
 from segblocks.training.step import TrainingStep
 from segblocks.zoo import PretrainedModel, load_checkpoint
 from segblocks.zoo.checkpoint import file_hash
 
 MODEL_FOLDER = "model"
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,14 @@ def run_recipe(
         recipe: what to train.
         roots: name of a dataset of the recipe -> its folder.
         out: folder of this run.
-        resume: go on where ``out`` stands, or begin if there is nothing; False begins anew.
+        resume: go on where ``out`` stands, or begin if there is nothing; False begins anew, and
+            removes what an earlier run left.
         progress: show a bar.
         device: such as "cpu"; None takes the GPUs if there are any.
 
     Raises:
-        ValueError: a dataset is missing or broken, or ``out`` holds a run of another model.
+        ValueError: a dataset is missing or broken, or ``out`` holds another run, with what
+            differs.
         OSError: weights to start from cannot be read, or ``out`` cannot be written.
 
     Example:
@@ -74,12 +75,17 @@ def run_recipe(
     folders = {name: expand(root) for name, root in (roots or {}).items()}
     goes_on = resume and latest_checkpoint(out) is not None
     if goes_on:
-        _check_same(recipe, out)
+        check_same_run(recipe, folders, out)
     dataset = recipe.build_dataset(folders)
+    # The weights that are not given begin at random.
+    seed_everything(recipe.loop.seed)
     model, weights = recipe.build_model(initial=not goes_on)
     if is_main_process() and not goes_on:
         out.mkdir(parents=True, exist_ok=True)
-        _write_record(recipe, folders, weights, out)
+        if not resume and (out / RUN_FILE).is_file() and (out / MODEL_FOLDER).is_dir():
+            # That of the run which is forgotten would be taken for this one's.
+            shutil.rmtree(out / MODEL_FOLDER)
+        write_run_record(recipe, folders, weights, out)
     step = TrainingStep(model, recipe.build_criterion())
     summary = train(
         step, dataset, recipe.loop, out=out, resume=resume, progress=progress, device=device
@@ -110,45 +116,3 @@ def _save_model(
         "sha256": file_hash(path),
     }
     model.save_pretrained(folder)
-
-
-def _identity(recipe: Recipe) -> dict[str, Any]:
-    """What makes a run another one, besides what the loop itself compares."""
-    criterion = dict(recipe.criterion_options)
-    return {"model": recipe.model, "options": dict(recipe.model_overrides), "criterion": criterion}
-
-
-def _write_record(recipe: Recipe, roots: Mapping[str, Path], weights: list[str], out: Path) -> None:
-    record = {
-        "recipe": recipe.name,
-        **_identity(recipe),
-        "weights": weights,
-        "data": {name: str(root.resolve()) for name, root in roots.items()},
-        "sources": {name: s.weight for name, s in recipe.used_sources(roots).items()},
-        "segblocks_version": segblocks.__version__,
-    }
-
-    def write(path: str) -> None:
-        Path(path).write_text(json.dumps(record, indent=2) + "\n")
-
-    write_atomically(out / RUN_FILE, write)
-
-
-def _check_same(recipe: Recipe, out: Path) -> None:
-    """Raise where a folder holds a run of another model or other losses."""
-    path = out / RUN_FILE
-    if not path.is_file():
-        return
-    before = json.loads(path.read_text())
-    # What was written is what JSON makes of it.
-    now = json.loads(json.dumps(_identity(recipe)))
-    other = [
-        f"{name} was {before.get(name)} and is {value}"
-        for name, value in now.items()
-        if before.get(name) != value
-    ]
-    if other:
-        raise ValueError(
-            f"{out} holds a run of another kind: {'; '.join(other)}; choose another folder, or "
-            "begin anew"
-        )

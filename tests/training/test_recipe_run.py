@@ -15,6 +15,7 @@ from segblocks.training.checkpoints import AVERAGED_FILE, MODEL_FILE, latest_che
 from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import Recipe
 from segblocks.training.run import run_recipe
+from segblocks.training.run_record import write_run_record
 from segblocks.zoo import create_model, from_pretrained, load_checkpoint
 from tests.training.made_recipes import tiny_recipe
 
@@ -64,12 +65,40 @@ def test_it_goes_on_without_reading_the_first_weights_again(
 
 def test_another_model_or_other_losses_are_refused(tmp_path: Path) -> None:
     run_recipe(tiny_recipe(), out=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=r"run of another kind: options was .*'embed_dim': 32"):
+    with pytest.raises(ValueError, match=r"another kind: options\.embed_dim was 32 and is 64;"):
         run_recipe(tiny_recipe("model.embed_dim=64"), out=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=r"run of another kind: criterion was"):
-        run_recipe(tiny_recipe("criterion.num_points=65"), out=tmp_path, **QUIET)
     other = tiny_recipe("model.embed_dim=64")
     assert run_recipe(other, out=tmp_path, resume=False, **QUIET).model is not None
+
+
+def test_beginning_anew_forgets_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    write_run_record(tiny_recipe(), {}, [], tmp_path)
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(run, "train", fails)
+    for resume in (True, False):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run_recipe(tiny_recipe(), out=tmp_path, resume=resume, **QUIET)
+        assert (tmp_path / "model").exists() is resume
+
+
+def test_random_weights_are_those_of_the_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[torch.Tensor] = []
+
+    def keep(step: Any, *_: Any, **__: Any) -> Any:
+        begun.append(step.model.queries.instance.detach().clone())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", keep)
+    for i, seed in enumerate((3, 3, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(tiny_recipe(f"loop.seed={seed}"), out=tmp_path / str(i), **QUIET)
+    assert torch.equal(begun[0], begun[1])
+    assert not torch.equal(begun[0], begun[2])
 
 
 def test_a_stopped_run_has_no_model_and_goes_on(
