@@ -215,9 +215,11 @@ def _cost(
     source, size = sources[name], recipe.loop.batch_size
     dataset = ClipDataset([source], recipe.loop.seed)
     length = source.sampled().length
-    batch = [dataset[Draw(0, i % length, task, i // length)] for i in range(size)]
-    cost = StepCost(task, size, _pixels(batch))
+    # Until the batch is drawn, its clips are taken to be like the one that was.
+    cost = StepCost(task, size, sizes[name] * size)
     try:
+        batch = [dataset[Draw(0, i % length, task, i // length)] for i in range(size)]
+        cost = replace(cost, pixels=_pixels(batch))
         batch = [clip.to(device) for clip in batch]
         if device.type == "cuda":
             _train_once(step, batch, recipe.loop, device)

@@ -74,6 +74,21 @@ def test_losses_that_are_not_finite_and_steps_that_fail() -> None:
     assert "vos: world: RuntimeError: out of memory" in found.problems
 
 
+def test_a_batch_that_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = module.ClipDataset.__getitem__
+
+    def fails(self: Any, draw: Any) -> Any:
+        if draw.video == 1 and draw.task == "vos":
+            raise OSError("no such picture")
+        return read(self, draw)
+
+    monkeypatch.setattr(module.ClipDataset, "__getitem__", fails)
+    found = dry_run(tiny_recipe("loop.batch_size=2"), {})
+    assert found.problems == ("vos: world: OSError: no such picture",)
+    assert [cost.clips for cost in found.costs] == [2, 2, 2, 2]
+    assert "no such picture" in report(found)
+
+
 def test_estimate_by_share_and_pixels() -> None:
     recipe = tiny_recipe("loop.steps=7200", "loop.accumulate=2")
 
