@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from segblocks._optional import require
+from segblocks.inference.checks import find_device
 from segblocks.training.settings import Precision
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def open_processes(
     Args:
         precision: of the network.
         device: "cpu", "cuda", or one of several such as "cuda:1" where one process trains; None
-            takes what there is, of which each process has its own.
+            takes the GPUs, each process its own, or the CPU where there is none.
 
     Raises:
         ImportError: accelerate is not installed.
@@ -36,12 +37,13 @@ def open_processes(
             shards the weights.
     """
     accelerate = require("accelerate", "train")
-    device = None if device is None else torch.device(device)
-    _check_device(precision, device)
+    device = None if device is None else _check_device(device)
+    _check_precision(precision, device)
     ours = not accelerate.state.AcceleratorState._shared_state
     accelerator = accelerate.Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
-        cpu=device is not None and device.type == "cpu",
+        # Or accelerate would take a device of another kind, such as MPS, which has no float64.
+        cpu=not torch.cuda.is_available() or (device is not None and device.type == "cpu"),
         # A plugin, as the launcher's environment would override a number.
         gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(num_steps=1),
         # A clip of one task leaves the queries of the others without gradient.
@@ -61,15 +63,20 @@ def open_processes(
             accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def _check_device(precision: Precision, device: torch.device | None) -> None:
-    cuda = torch.cuda.is_available()
-    if device is not None and device.type not in ("cpu", "cuda"):
+def _check_device(device: str | torch.device) -> torch.device:
+    kind, _, number = str(device).partition(":")
+    if kind not in ("cpu", "cuda"):
         raise ValueError(f"train: device must be cpu or cuda, got {device}")
-    if device is not None and device.type == "cuda" and not cuda:
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"train: device is {device}, but PyTorch finds no GPU")
-    if device is not None and device.index and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if number not in ("", "0") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(f"train: of several processes each has its own device, not {device}")
-    if precision == "fp16" and (not cuda or (device is not None and device.type == "cpu")):
+    return find_device(device, "train: device")
+
+
+def _check_precision(precision: Precision, device: torch.device | None) -> None:
+    is_cpu = device is not None and device.type == "cpu"
+    if precision == "fp16" and (is_cpu or not torch.cuda.is_available()):
         raise ValueError("train: precision fp16 needs a GPU; use bf16 or fp32")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import accelerate
 import pytest
 import torch
 from accelerate import Accelerator
@@ -44,10 +45,22 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         open_processes("fp16").__enter__()
     with pytest.raises(ValueError, match="must be cpu or cuda, got mps"):
         open_processes("fp32", "mps").__enter__()
+    with pytest.raises(ValueError, match="must be cpu or cuda, got gpu"):
+        open_processes("fp32", "gpu").__enter__()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ValueError, match="train: device cuda:99: not to be had here"):
+        open_processes("fp32", "cuda:99").__enter__()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="each has its own device, not cuda:1"):
         open_processes("fp32", "cuda:1").__enter__()
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not Apple's GPU, say, which accelerate would take.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(accelerate.state, "is_mps_available", lambda *_: True)
+    with open_processes("fp32") as accelerator:
+        assert accelerator.device.type == "cpu"
 
 
 def test_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
