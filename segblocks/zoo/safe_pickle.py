@@ -153,6 +153,10 @@ class ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
     def load_build(self) -> None:
         """Set a state, which nothing but the stand-ins may have."""
         kind = type(self.stack[-2])  # type: ignore[attr-defined]
+        if kind is collections.OrderedDict:
+            # State dicts of PyTorch have versions of their modules as an attribute.
+            self.stack.pop()  # type: ignore[attr-defined]
+            return
         if kind not in (PickledType, PickledArray):
             raise pickle.UnpicklingError(f"a state for a {kind.__name__}")
         super().load_build()  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import pickle
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from segblocks.text import get_vocabulary
 from segblocks.zoo import CheckpointError, convert_state_dict, create_model, export_state_dict
 from segblocks.zoo.checkpoint import load_checkpoint
-from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
+from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig, start_from
 from tests import parity
 
 SOURCE = "mask2former_vis"
@@ -81,6 +83,14 @@ def test_a_pickle_of_arrays_is_read_without_running_it(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_a_pickled_state_dict_of_pytorch_may_hold_versions(tmp_path: Path) -> None:
+    state = collections.OrderedDict((name, value.numpy()) for name, value in official().items())
+    state._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps({"model": state, "iteration": 3}))
+    assert_same(load_checkpoint(path), official())
+
+
 def test_older_files_and_those_without_weights_of_classes() -> None:
     source = official()
     own = convert_state_dict(source, SOURCE)
@@ -90,6 +100,25 @@ def test_older_files_and_those_without_weights_of_classes() -> None:
     older.pop("criterion.empty_weight")
     usual = {**own, "class_weights": torch.tensor([1.0, 1.0, 0.1])}
     assert_same(convert_state_dict(older, SOURCE), usual)
+
+
+def test_weights_of_images_have_other_classes() -> None:
+    """The 133 classes of COCO, whose heads go on to the 40 of YouTube-VIS 2021 by name."""
+    coco, slim = get_vocabulary("coco_panoptic"), {**SLIM, "vocabulary": "coco_panoptic"}
+    torch.manual_seed(0)
+    image = Mask2FormerVIS(Mask2FormerVISConfig(**slim)).state_dict()
+    converted = convert_state_dict(export_state_dict(image, SOURCE), SOURCE)
+    assert_same(converted, image)
+    video = Mask2FormerVIS(Mask2FormerVISConfig(**{**SLIM, "vocabulary": "youtube_vis_2021"}))
+    before = {name: value.clone() for name, value in video.state_dict().items()}
+    taken = start_from(video, converted, coco)
+    assert {"person", "dog", "cat", "bear"} <= set(taken)
+    head = "decoder.blocks.0.class_head.linear.weight"
+    after = video.state_dict()[head]
+    for row, name in enumerate(video.vocabulary.classes):
+        expected = image[head][coco.index(name)] if name in taken else before[head][row]
+        assert torch.equal(after[row], expected)
+    assert torch.equal(after[-1], image[head][-1])
 
 
 def test_differences_are_errors_with_a_table() -> None:
