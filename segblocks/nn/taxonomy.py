@@ -23,7 +23,8 @@ class CompiledTaxonomy(NamedTuple):
         tokens: (B, N, C), by descending score; zeros where there is none.
         mask: (B, N), False where there is no class, or None where all N are classes.
         indices: (B, N) int64, the row of each class; -1 where there is none.
-        logits: (B, K), the score of every class before its sigmoid; -inf where a class is unknown.
+        logits: (B, K), float32 at least, the score of every class before its sigmoid; -inf where a
+            class is unknown.
     """
 
     tokens: Tensor
@@ -120,12 +121,18 @@ class TaxonomyCompiler(nn.Module):
         embedded = adapted.expand(batch, -1, -1)
         for stride, layer in zip(self.strides, self.layers, strict=True):
             embedded = layer(embedded, features[stride])
-        # The scale changes no ranking, and keeps the sigmoid away from where it saturates.
-        logits = (self.score(embedded) * adapted).sum(-1) / math.sqrt(adapted.shape[-1])
+        logits = self._score(embedded, adapted)
         if known is not None:
             known = known.expand(batch, -1)
             logits = logits.masked_fill(~known, -torch.inf)
         return _select(embedded, logits, known, self.num_selected)
+
+    def _score(self, embedded: Tensor, adapted: Tensor) -> Tensor:
+        """Scores (B, K) before the sigmoid, in which half precision would make ties."""
+        scored = self.score(embedded)
+        total = torch.promote_types(scored.dtype, torch.float32)
+        # The scale changes no ranking, and keeps the sigmoid away from where it saturates.
+        return (scored.to(total) * adapted.to(total)).sum(-1) / math.sqrt(adapted.shape[-1])
 
     def _check(self, text: Tensor, features: Mapping[int, Tensor], known: Tensor | None) -> None:
         dim = self.adapter[0].in_features

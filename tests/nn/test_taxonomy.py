@@ -151,6 +151,14 @@ def test_the_first_of_equal_scores_is_taken() -> None:
 
 
 @torch.no_grad()
+def test_half_precision_does_not_tie_the_scores() -> None:
+    module = compiler().to(torch.bfloat16)
+    features = {stride: level.bfloat16() for stride, level in clip(1).items()}
+    logits = module(names(1000).bfloat16(), features).logits
+    assert logits.dtype == torch.float32
+    assert len(logits.unique()) > 1.5 * len(logits.bfloat16().unique())
+
+
 def test_frames_are_told_apart_and_one_is_enough() -> None:
     module, text = compiler(), names()
     features = clip(batch=1, frames=3)

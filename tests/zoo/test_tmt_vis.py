@@ -281,6 +281,21 @@ def test_a_folder_holds_the_vectors_of_names(tmp_path: Path, monkeypatch: Any) -
     assert not any("text" in name for name in model.state_dict())
 
 
+def test_a_folder_without_vectors_or_with_others(tmp_path: Path) -> None:
+    slim().save_pretrained(tmp_path)
+    path = tmp_path / "text.safetensors"
+    path.unlink(missing_ok=True)
+    with torch.no_grad():
+        got, want = from_pretrained(tmp_path)(frames(), VIS(A)), slim()(frames(), VIS(A))
+    assert torch.equal(got.class_logits, want.class_logits), "its encoder makes them anew"
+    embed_names(["dog"], HashEncoder(8)).save(path)
+    with pytest.raises(ValueError, match=r"text\.safetensors: .* text encoder, length .*'hash/8'"):
+        from_pretrained(tmp_path)
+    path.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"text\.safetensors: damaged"):
+        from_pretrained(tmp_path)
+
+
 def test_vectors_of_another_encoder_are_refused() -> None:
     with pytest.raises(ValueError, match=r"text encoder, length and templates, \('hash/16'"):
         copy.deepcopy(slim()).use_text(embed_names(["dog"], HashEncoder(8)))

@@ -242,9 +242,20 @@ class TMTVIS(ClipModel):
             self.class_vectors.table.save(folder / TEXT_FILE)
 
     def load_extra(self, folder: Path) -> None:
-        """Read what :meth:`save_extra` wrote."""
-        if (folder / TEXT_FILE).is_file():
-            self.use_text(TextEmbeddings.load(folder / TEXT_FILE))
+        """Read what :meth:`save_extra` wrote.
+
+        Raises:
+            ValueError: the file is damaged, or its vectors are not of the config's text encoder;
+                names the file.
+        """
+        path = folder / TEXT_FILE
+        if not path.is_file():
+            return
+        table = TextEmbeddings.load(path)
+        try:
+            self.use_text(table)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def _task_of(self, task: Task | Sequence[Task]) -> CategoryTask:
         tasks = self.check_tasks(as_tasks(task))
