@@ -12,7 +12,7 @@ from segblocks.training.schedule import Schedule
 from segblocks.training.settings import LoopSettings
 
 TOTAL_BATCH = 16
-# The official code draws the second frame with replacement, which makes clips of one frame twice.
+# A frame and another within 20 on either side; the official code fails on videos of one frame.
 CLIP_RULE = ClipRule(num_frames=2, reach=20, max_objects=None)
 TRANSFORM = ClipTransform(short_sides=(360, 480), long_side=1333, colors=None)
 TAGS = {**BACKBONES, "swin_base": "ms_in22k"}
