@@ -20,7 +20,8 @@ class ClassQueries(nn.Module):
     several processes the mean is that over all of them, so that they agree. It is part of the
     state dict.
 
-    A query is ``FFN(mean)``; of a class that was never seen, that of a learned vector.
+    A query is ``FFN(mean)`` once ten steps have shown the class, in training as in evaluation, and
+    until then that of a learned vector.
 
     Args:
         num_classes: K.
@@ -37,6 +38,8 @@ class ClassQueries(nn.Module):
         >>> classes.seen.tolist(), classes().shape
         ([0, 1, 0], torch.Size([3, 8]))
     """
+
+    no_decay_names = ("learned",)
 
     means: Tensor
     seen: Tensor
@@ -65,17 +68,12 @@ class ClassQueries(nn.Module):
 
         Args:
             classes: which; None for all.
-            learned: take the learned vectors whatever was seen, as training has to do until the
-                means are worth something (:attr:`ready`), and now and then later.
+            learned: take the learned vectors whatever was seen, as training does now and then, so
+                that they stay fit for classes that are rare.
         """
         rows = slice(None) if classes is None else classes
-        known = (self.seen[rows] > 0)[:, None] & (not learned)
+        known = (self.seen[rows] >= _WARM_UP)[:, None] & (not learned)
         return self.feed_forward(torch.where(known, self.means[rows], self.learned[rows]))
-
-    @property
-    def ready(self) -> bool:
-        """Whether each class was seen in ten steps."""
-        return bool((self.seen >= _WARM_UP).all())
 
     @torch.no_grad()
     def update(self, embeddings: Tensor, labels: Tensor) -> None:

@@ -89,10 +89,6 @@ class ShapePositionDescriptor(nn.Module):
         (torch.Size([2, 3, 36, 12]), torch.Size([2, 3, 256]), [True, False])
     """
 
-    interpolation: Tensor
-    bin_angles: Tensor
-    bin_radii: Tensor
-
     def __init__(
         self,
         embed_dim: int = 256,
@@ -136,7 +132,6 @@ class ShapePositionDescriptor(nn.Module):
                 "ShapePositionDescriptor: holes must be True with contour='marked', which does not "
                 "tell them from outlines, got False"
             )
-        self._add_buffers()
 
     def extra_repr(self) -> str:
         """Name what differs between readings."""
@@ -180,22 +175,19 @@ class ShapePositionDescriptor(nn.Module):
 
     def interpolate(self, histogram: Tensor) -> Tensor:
         """Flatten histograms (..., u, v), angle by angle, and interpolate them to (..., C)."""
-        with torch.autocast(histogram.device.type, enabled=False):
-            return histogram.flatten(-2) @ self.interpolation
+        flat = histogram.reshape(-1, 1, self.angles * self.radii)
+        vectors = F.interpolate(flat, self.embed_dim, mode="linear", align_corners=False)
+        return vectors.reshape(*histogram.shape[:-2], self.embed_dim)
 
-    def _add_buffers(self) -> None:
-        identity = torch.eye(self.angles * self.radii)[:, None]
-        matrix = F.interpolate(identity, self.embed_dim, mode="linear", align_corners=False)[:, 0]
-        middle = (torch.arange(self.radii, dtype=torch.float64) + 0.5) / self.radii
+    def _bin_centres(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Directions (u, 2) as (x, y) and shares of the radius (v,), float64."""
+        # No buffers: a model in half precision would round them, and so move bins.
+        turns = (torch.arange(self.angles, dtype=torch.float64, device=device) + 0.5) / self.angles
+        radians = turns * 2 * math.pi
+        middle = (torch.arange(self.radii, dtype=torch.float64, device=device) + 0.5) / self.radii
         if self.log_radius:
             middle = _INNERMOST ** (1 - middle)
-        turns = (torch.arange(self.angles, dtype=torch.float64) + 0.5) / self.angles
-        for name, value in (
-            ("interpolation", matrix),
-            ("bin_angles", turns * 2 * math.pi),
-            ("bin_radii", middle),
-        ):
-            self.register_buffer(name, value, persistent=False)
+        return torch.stack((radians.cos(), radians.sin()), dim=1), middle
 
     def _describe(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Histograms (N, u, v) and validity (N,) of masks (N, h, w)."""
@@ -280,9 +272,9 @@ class ShapePositionDescriptor(nn.Module):
         shape = (len(masks), self.angles, self.radii)
         if self.negatives == "none":
             return torch.zeros(shape, dtype=torch.bool, device=masks.device)
-        direction = torch.stack((self.bin_angles.cos(), self.bin_angles.sin()), dim=1)
-        radius = self.bin_radii.double() * reach[:, None]
-        offset = direction.double()[None, :, None] * radius[:, None, :, None]
+        direction, share = self._bin_centres(masks.device)
+        radius = share * reach[:, None]
+        offset = direction[None, :, None] * radius[:, None, :, None]
         pixel = (centre[:, None, None] + offset).floor().long() + corner[:, None, None]
         x, y = pixel.unbind(-1)
         height, width = masks.shape[-2:]

@@ -33,10 +33,12 @@ def test_the_first_write_copies_and_later_ones_move() -> None:
 
 def test_queries_come_from_the_means_and_unseen_ones_are_learned() -> None:
     classes = made()
-    classes.update(torch.randn(1, 6), torch.tensor([1]))
+    for _ in range(10):
+        classes.update(torch.randn(1, 6), torch.tensor([1]))
+    classes.update(torch.randn(1, 6), torch.tensor([2]))
     queries = classes()
     torch.testing.assert_close(queries[1], classes.feed_forward(classes.means[1]))
-    torch.testing.assert_close(queries[3], classes.feed_forward(classes.learned[3]))
+    torch.testing.assert_close(queries[2:], classes.feed_forward(classes.learned[2:]))
     torch.testing.assert_close(classes(torch.tensor([3, 1])), queries[[3, 1]])
     torch.testing.assert_close(classes(learned=True), classes.feed_forward(classes.learned))
     queries.sum().backward()
@@ -45,13 +47,15 @@ def test_queries_come_from_the_means_and_unseen_ones_are_learned() -> None:
     assert not classes.learned.grad[1].any()
 
 
-def test_ready_after_ten_steps_with_each_class() -> None:
-    classes = made()
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mean_counts_after_ten_steps_whatever_other_classes_were_seen(training: bool) -> None:
+    classes = made().train(training)
     for step in range(10):
-        assert not classes.ready
-        classes.update(torch.randn(4, 6), torch.arange(4))
-        assert int(classes.seen[0]) == step + 1
-    assert classes.ready
+        assert torch.equal(classes(), classes(learned=True))
+        classes.update(torch.randn(2, 6), torch.tensor([3, 3]))
+        assert int(classes.seen[3]) == step + 1
+    moved = (classes() != classes(learned=True)).any(1)
+    assert moved.tolist() == [False, False, False, True]
 
 
 def test_the_state_comes_back() -> None:

@@ -251,7 +251,7 @@ def test_interpolation_is_linear_without_aligned_corners() -> None:
     same = ShapePositionDescriptor(48, angles=12, radii=4)(draw("star"))
     torch.testing.assert_close(same.vector, same.histogram.flatten())
     assert ShapePositionDescriptor(256, angles=12, radii=6)(draw("star")).vector.shape == (256,)
-    weights = RECOMMENDED.interpolation
+    weights = RECOMMENDED.interpolate(torch.eye(432).view(432, 36, 12))
     torch.testing.assert_close(weights.sum(0), torch.ones(256))
     assert 0.3 < float(weights.sum(1).min()) <= float(weights.sum(1).max()) < 1
 
@@ -316,3 +316,13 @@ def test_wrong_arguments_are_named() -> None:
         RECOMMENDED(torch.zeros(4, 4))
     with pytest.raises(ValueError, match="canvas must lie within"):
         RECOMMENDED(draw("disc"), (300, 10))
+
+
+def test_it_describes_in_any_type_of_the_model() -> None:
+    masks = torch.zeros(1, 24, 32, dtype=torch.bool)
+    masks[0, 5:15, 5:20] = True
+    full = ShapePositionDescriptor(16)(masks)
+    half = ShapePositionDescriptor(16).to(torch.bfloat16)(masks)
+    assert half.vector.dtype == torch.float32
+    assert torch.equal(half.histogram, full.histogram)
+    assert torch.equal(half.vector, full.vector)

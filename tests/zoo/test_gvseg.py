@@ -180,7 +180,8 @@ def test_classes_begin_from_what_was_seen() -> None:
     torch.manual_seed(0)
     model = GvSeg(CONFIG).eval()
     before = model(clip(), VSS(VOCABULARY)).queries[0]
-    model.class_queries.update(torch.randn(1, 32), torch.tensor([2]))
+    for _ in range(10):
+        model.class_queries.update(torch.randn(1, 32), torch.tensor([2]))
     moved = (model(clip(), VSS(VOCABULARY)).queries[0] - before).abs().amax((0, 2)) > 1e-4
     assert moved.tolist() == [False, False, True, False]
     subset = VSS(VOCABULARY, classes=("cat", "sky"))
@@ -195,9 +196,10 @@ def test_training_passes_clips_of_several_tasks_and_all_weights_learn() -> None:
     frames = torch.cat([clip()] * 3)
     chosen = []
 
-    def select(prediction):
-        mask = torch.zeros(prediction.queries.shape[:2], dtype=torch.bool)
+    def select(output):
+        mask = torch.zeros(output.queries[-1].shape[:2], dtype=torch.bool)
         mask[0, 1] = True
+        assert output.class_logits.shape[-1] == (2 if "object" in output.groups else 5)
         chosen.append(mask)
         return mask
 
@@ -224,8 +226,29 @@ def test_training_passes_clips_of_several_tasks_and_all_weights_learn() -> None:
     assert not idle
 
 
+def test_other_moments_are_segmented_by_themselves() -> None:
+    torch.manual_seed(0)
+    model = GvSeg(CONFIG).train()
+    frames = clip(5)
+    for task in (VPS(VOCABULARY), VOS({1: two_masks()})):
+        (output,) = model.forward_clips(frames, [task], references=2)
+        assert [o.frame_indices for o in (output, *output.references)] == [(0, 1, 2), (3,), (4,)]
+        assert [o.mask_features.shape[1] for o in output.references] == [1, 1]
+        assert all(o.groups == output.groups for o in output.references)
+    for moment in output.references:
+        assert moment.object_ids == (1, 2)
+        assert torch.equal(moment.object_features, output.object_features)
+    model.eval()
+    (output,) = model.forward_clips(frames, [VIS(VOCABULARY)], references=2)
+    alone = model(frames[:, 4:], VIS(VOCABULARY))
+    torch.testing.assert_close(output.references[1].mask_logits, alone.mask_logits)
+    with pytest.raises(ValueError, match="references must be from 0 to 4"):
+        model.forward_clips(frames, [VIS(VOCABULARY)], references=5)
+
+
 def test_it_is_saved_and_loaded_whole(model: GvSeg, tmp_path) -> None:
-    model.class_queries.update(torch.randn(2, 32), torch.tensor([0, 1]))
+    model.class_queries.means.normal_()
+    model.class_queries.seen.fill_(10)
     model.save_pretrained(tmp_path / "saved")
     again = segblocks.zoo.from_pretrained(tmp_path / "saved").eval()
     a, b = (m(clip(), VPS(VOCABULARY)).mask_logits for m in (model, again))

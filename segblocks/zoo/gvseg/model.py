@@ -13,41 +13,31 @@ from segblocks.nn import (
     ClassQueries,
     ConfidentThings,
     Decoder,
-    DecoderContext,
-    FeedForward,
     GridQueries,
     HintQueries,
-    LinearClassHead,
-    MaskedCrossAttention,
-    MaskEmbedding,
     Predict,
     Prediction,
     Queries,
-    SelfAttention,
     ShapePositionDescriptor,
-    ShapePositionInjection,
     TemporalNeck,
     TimmBackbone,
     concatenate_queries,
     mlp,
     sine_position_at,
 )
-from segblocks.nn.shape_position_injection import selected_masks
 from segblocks.tasks import VIS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
 from segblocks.zoo.clip_model import ClipModel, backbone_options
 from segblocks.zoo.gvseg.config import GvSegConfig
+from segblocks.zoo.gvseg.decoder import MASK_STRIDE, STRIDES, decoder_steps, thing_shapes
 from segblocks.zoo.gvseg.hinted import Recall, distinct_keys, read_hints
 from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy, GvSegState
 from segblocks.zoo.mask2former_vis.classes import class_columns, narrow_classes
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 GRID_STRIDE = 16
-THING_GROUPS = ("instance", "object", "object_background")
 
-Selection = Callable[[Prediction], Tensor]
+Selection = Callable[[GvSegOutput], Tensor]
 
 
 class GvSeg(ClipModel):
@@ -75,6 +65,7 @@ class GvSeg(ClipModel):
     """
 
     tasks = ("vis", "vps", "vss", "vos", "pet", "evs")
+    no_decay_names = ("thing_position", "object_position", "class_position")
     config: GvSegConfig
 
     def __init__(self, config: GvSegConfig | None = None) -> None:
@@ -166,6 +157,7 @@ class GvSeg(ClipModel):
         *,
         generators: Sequence[torch.Generator] | None = None,
         selections: Sequence[Selection] | None = None,
+        references: int = 0,
     ) -> tuple[GvSegOutput, ...]:
         """Segment clips that have tasks of their own, for training.
 
@@ -174,31 +166,39 @@ class GvSeg(ClipModel):
             tasks: of each clip, with hints on its frames.
             generators: of each clip, for what is drawn: cells, places in hints, and whether classes
                 begin from what was learned or from what was seen.
-            selections: of each clip, prediction -> (1, Q) bool, the queries that are told about
-                their masks: the matched ones. None selects by confidence, as inference does.
+            selections: of each clip, output so far -> (1, Q) bool, the queries that are told about
+                their masks: the matched ones. The output holds the latest prediction alone. None
+                selects by confidence, as inference does.
+            references: how many of the last frames are no part of the clip, but other moments of
+                the video, each segmented by itself with what the clip's hints showed.
 
         Returns:
-            One output a clip, each with one clip and without a state.
+            One output a clip, each with one clip and without a state; those of the other moments
+            are its ``references``. Frame indices count within ``frames``.
 
         Raises:
-            ValueError: tasks that are not one a clip; else as :meth:`forward`.
+            ValueError: tasks that are not one a clip, or no frame left for the clip; else as
+                :meth:`forward`.
         """
         self.check_frames(frames)
         if len(tasks) != len(frames):
             raise ValueError(f"GvSeg: tasks must be {len(frames)}, one a clip, got {len(tasks)}")
+        if not 0 <= references < frames.shape[1]:
+            raise ValueError(
+                f"GvSeg: references must be from 0 to {frames.shape[1] - 1}, as the clip has a "
+                f"frame at least, got {references}"
+            )
         checked = [self._tasks_of(task) for task in tasks]
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         levels = self.neck(self.extract(frames))
         return tuple(
-            self._decode(
+            self._decode_moments(
                 {stride: level[b : b + 1] for stride, level in levels.items()},
                 of_clip,
                 size,
-                range(frames.shape[1]),
-                {},
-                False,
-                generator=generators[b] if generators else None,
-                selection=selections[b] if selections else None,
+                references,
+                generators[b] if generators else None,
+                selections[b] if selections else None,
             )
             for b, of_clip in enumerate(checked)
         )
@@ -232,6 +232,34 @@ class GvSeg(ClipModel):
                 raise ValueError(f"GvSeg: {error}") from error
         return tasks
 
+    def _decode_moments(
+        self,
+        levels: dict[int, Tensor],
+        tasks: tuple[Task, ...],
+        size: tuple[int, int],
+        references: int,
+        generator: torch.Generator | None,
+        selection: Selection | None,
+    ) -> GvSegOutput:
+        """Decode a clip, and the last frames one by one."""
+        end = levels[MASK_STRIDE].shape[1]
+        start = end - references
+
+        def decode(asked: tuple[Task, ...], frames: range, known: dict[int, Tensor]) -> GvSegOutput:
+            # No frame has seen another before the decoder.
+            part = {s: level[:, frames.start : frames.stop] for s, level in levels.items()}
+            return self._decode(
+                part, asked, size, frames, known, False, generator=generator, selection=selection
+            )
+
+        output = decode(tasks, range(start), {})
+        known: dict[int, Tensor] = {}
+        if output.object_features is not None:
+            known = dict(zip(output.object_ids, output.object_features, strict=True))
+        asked = (Recall(),) if known else tasks
+        moments = tuple(decode(asked, range(t, t + 1), known) for t in range(start, end))
+        return replace(output, references=moments)
+
     def _decode(
         self,
         levels: dict[int, Tensor],
@@ -256,22 +284,29 @@ class GvSeg(ClipModel):
             queries = self._object_queries(levels, list(objects.values()), generator)
         context = self.decoder.context(levels)
         context.canvas = (-(-size[0] // MASK_STRIDE), -(-size[1] // MASK_STRIDE))
-        is_thing = torch.zeros(len(self.vocabulary) + 1, dtype=torch.bool)
-        is_thing[things] = True
-        rule = ConfidentThings(is_thing, min_score=self.config.min_thing_score)
-        context.select = rule if selection is None else selection
-        refined, predictions = self.decoder(queries, context)
-        return GvSegOutput(
-            tuple(_narrowed(p, columns) for p in predictions),
+        output = GvSegOutput(
+            (),
             levels[MASK_STRIDE],
             queries.groups,
             model_size=size,
             frame_indices=tuple(indices),
             object_slices=tuple(slice(n, n + 1) for n in range(len(objects))),
             object_ids=tuple(objects),
-            embeddings=self._embeddings(refined.content),
-            shapes=None if self.training else self._shapes(queries, context),
             object_features=torch.stack(list(objects.values())) if objects else None,
+        )
+        is_thing = torch.zeros(len(self.vocabulary) + 1, dtype=torch.bool)
+        is_thing[things] = True
+        context.select = ConfidentThings(is_thing, min_score=self.config.min_thing_score)
+        if selection is not None:
+            context.select = lambda prediction: selection(
+                replace(output, predictions=(_narrowed(prediction, columns),))
+            )
+        refined, predictions = self.decoder(queries, context)
+        return replace(
+            output,
+            predictions=tuple(_narrowed(p, columns) for p in predictions),
+            embeddings=self._embeddings(refined.content),
+            shapes=None if self.training else thing_shapes(self.descriptor, queries, context),
         )
 
     def _category_queries(
@@ -291,9 +326,7 @@ class GvSeg(ClipModel):
             rows = [
                 c for n, c in enumerate(columns) if isinstance(task, VSS) or not asked.is_thing(n)
             ]
-            learned = self.training and (
-                not self.class_queries.ready or bool(torch.rand((), generator=generator) < 0.5)
-            )
+            learned = self.training and bool(torch.rand((), generator=generator) < 0.5)
             index = torch.tensor(rows, dtype=torch.long, device=self.class_position.device)
             content = self.class_queries(index, learned=learned).expand(batch, -1, -1)
             parts.append(("semantic", content, self.class_position[index][None]))
@@ -344,51 +377,6 @@ class GvSeg(ClipModel):
         predict = self.decoder.steps[0]
         assert isinstance(predict, Predict)
         return self.identity(predict.norm(content))
-
-    @torch.no_grad()
-    def _shapes(self, queries: Queries, context: DecoderContext) -> Tensor:
-        """Descriptors (B, Q, T, C) of the masks of things; zero for the others."""
-        assert context.mask_features is not None
-        things = torch.zeros(queries.content.shape[:2], dtype=torch.bool)
-        for group in THING_GROUPS:
-            things[:, queries.groups.get(group, slice(0, 0))] = True
-        batch, places = things.to(queries.content.device).nonzero().unbind(1)
-        found = self.descriptor(selected_masks(context, batch, places), context.canvas)
-        num_frames = context.mask_features.shape[1]
-        shapes = found.vector.new_zeros(
-            *things.shape, num_frames, self.config.embed_dim, dtype=torch.float32
-        )
-        shapes[batch, places] = found.vector
-        return shapes
-
-
-def decoder_steps(
-    config: GvSegConfig, num_classes: int, descriptor: ShapePositionDescriptor
-) -> list[nn.Module]:
-    """List the steps of the decoder: those of Mask2Former, with the injection in between.
-
-    Args:
-        config: the numbers.
-        num_classes: K of the vocabulary; the classifier has one more, of hinted objects.
-        descriptor: of masks.
-    """
-    dim = config.embed_dim
-    predict = Predict(
-        nn.LayerNorm(dim),
-        MaskEmbedding(mlp(dim, dim, dim, dim)),
-        LinearClassHead(dim, num_classes + 1),
-    )
-    injection = [ShapePositionInjection(descriptor, groups=THING_GROUPS)] * config.injection
-    steps: list[nn.Module] = [predict]
-    for layer in range(config.decoder_layers):
-        steps += [
-            MaskedCrossAttention(dim, config.num_heads, stride=STRIDES[layer % len(STRIDES)]),
-            *injection,
-            SelfAttention(dim, config.num_heads),
-            FeedForward(dim, config.decoder_hidden_dim),
-            predict,
-        ]
-    return steps
 
 
 def _narrowed(prediction: Prediction, columns: list[int]) -> Prediction:

@@ -34,11 +34,13 @@ class GvSegOutput(ClipOutput):
         shapes: (B, Q, T, C), descriptors of the masks of things, zero for stuff and where there is
             no mask; None in training.
         object_features: (O, C), what was read of the hinted objects, to go on with.
+        references: outputs of other moments of the video, in training.
     """
 
     embeddings: Tensor | None = None
     shapes: Tensor | None = None
     object_features: Tensor | None = None
+    references: tuple[GvSegOutput, ...] = ()
 
     def looks(self, group: slice) -> QueryLooks:
         """By what some queries of the one clip are matched.
