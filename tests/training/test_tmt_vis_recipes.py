@@ -62,7 +62,7 @@ def test_the_synthetic_recipe_trains_on_three_label_spaces() -> None:
 
 def test_all_are_listed() -> None:
     names = [name for name in list_recipes() if name.startswith(("mask2former_vis", "tmt_vis"))]
-    assert len(names) == 2 * 2 * 4 + 2 * 2 + 1
+    assert len(names) == 2 * 2 * 4 + 2 * 2 + 1 + 2 * 2
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

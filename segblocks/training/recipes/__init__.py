@@ -9,6 +9,7 @@ from segblocks.training.recipes import (
     tarvis_pretrain,
     tarvis_synthetic,
     tmt_vis,
+    vis_nano,
 )
 
 _FAMILIES = (
@@ -18,6 +19,7 @@ _FAMILIES = (
     tarvis_synthetic,
     mask2former_vis,
     tmt_vis,
+    vis_nano,
 )
 _RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 

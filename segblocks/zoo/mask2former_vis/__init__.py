@@ -3,6 +3,7 @@
 from segblocks.zoo.mask2former_vis.config import Mask2FormerVISConfig
 from segblocks.zoo.mask2former_vis.convert import Mask2FormerVISSource
 from segblocks.zoo.mask2former_vis.model import Mask2FormerVIS
+from segblocks.zoo.mask2former_vis.nano import MASK2FORMER_VIS_NANO
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy
 from segblocks.zoo.mask2former_vis.start import start_from
 from segblocks.zoo.registry import register_model
@@ -22,6 +23,12 @@ for _config, _parameters in {
         description=f"Mask2Former-VIS, {_config.backbone}, {_parameters} parameters: VIS",
         source="mask2former_vis",
     )
+register_model(
+    "mask2former_vis_nano",
+    MASK2FORMER_VIS_NANO,
+    Mask2FormerVIS,
+    description="Mask2Former-VIS, EfficientNet-Lite0: VIS on a CPU",
+)
 
 __all__ = [
     "Mask2FormerVIS",

@@ -3,6 +3,7 @@
 from segblocks.zoo.registry import register_model
 from segblocks.zoo.tmt_vis.config import TMTVISConfig
 from segblocks.zoo.tmt_vis.model import TMTVIS, TaxonomyOutput
+from segblocks.zoo.tmt_vis.nano import TMT_VIS_NANO
 from segblocks.zoo.tmt_vis.start import start_from
 
 for _config, _parameters in {
@@ -15,6 +16,9 @@ for _config, _parameters in {
         TMTVIS,
         description=f"TMT-VIS, {_config.backbone}, {_parameters} parameters: VIS",
     )
+register_model(
+    "tmt_vis_nano", TMT_VIS_NANO, TMTVIS, description="TMT-VIS, EfficientNet-Lite0: VIS on a CPU"
+)
 
 __all__ = [
     "TMTVIS",
