@@ -85,7 +85,9 @@ class CheckpointFolder:
             save_safetensors(checkpoint.model, folder / MODEL_FILE)
             if checkpoint.averaged is not None:
                 save_safetensors(checkpoint.averaged, folder / AVERAGED_FILE)
-            torch.save(dict(checkpoint.state), folder / STATE_FILE)
+            # Given a name, torch tells of a full disk in words that nobody understands.
+            with open(folder / STATE_FILE, "wb") as file:
+                torch.save(dict(checkpoint.state), file)
             (folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
             for path in folder.iterdir():
                 _to_disk(path)

@@ -49,9 +49,9 @@ def count_changes(limit: int | None) -> list[int]:
         self._file.write(text)
         self._file.flush()
 
-    def save(content: Any, path: Any) -> None:
-        change(lambda: Path(path).write_bytes(b"PK half a file"))
-        store(content, path)
+    def save(content: Any, file: Any) -> None:
+        change(lambda: (file.write(b"PK half a file"), file.flush()))
+        store(content, file)
 
     def rmtree(path: Any, *args: Any, **options: Any) -> None:
         inner = sorted(Path(path).glob("*"))

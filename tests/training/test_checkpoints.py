@@ -18,6 +18,7 @@ from segblocks.training.checkpoints import (
     weights_file,
 )
 from segblocks.zoo.checkpoint import CheckpointError
+from tests.disk import full_disk
 
 
 def make(step: int, *, averaged: bool = True) -> Checkpoint:
@@ -81,16 +82,11 @@ def test_what_was_not_finished_is_swept_and_never_taken(tmp_path: Path) -> None:
     assert sorted(os.listdir(folder.root)) == ["step_00000001", "step_00000009.copy"]
 
 
-def test_a_full_disk_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("left", [50, 700, 1200])
+def test_a_full_disk_leaves_the_last(tmp_path: Path, left: int) -> None:
     folder = CheckpointFolder(tmp_path, keep=1)
     folder.save(make(1))
-
-    def full(content: Any, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"No space left on device.*step_00000002/state\.pt"):
+    with full_disk(left), pytest.raises(OSError, match=r"cannot write.*step_00000002"):
         folder.save(make(2))
     assert os.listdir(folder.root) == ["step_00000001"]
     assert read_checkpoint(folder.list()[0]).step == 1
