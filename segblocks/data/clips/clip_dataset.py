@@ -142,7 +142,8 @@ class ClipDataset(Dataset[TrainingClip]):
             tried.append(sample.name)
         raise ValueError(
             f"{source.dataset.name}: {len(tried)} videos in a row had nothing for the task "
-            f"{draw.task!r}, {tried[-1]!r} being the last, under {source.rule}"
+            f"{draw.task!r}, which needs {source.rule.num_frames} annotated frames within reach "
+            f"and something to segment; {tried[-1]!r} was the last, under {source.rule}"
         )
 
 

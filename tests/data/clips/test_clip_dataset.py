@@ -185,9 +185,10 @@ def test_a_video_with_nothing_is_replaced_by_another():
 
 def test_a_dataset_with_nothing_is_an_error():
     dataset = clips_of(boxes_video({}, 4, name="empty"), rule=ClipRule(reach=5))
-    with pytest.raises(
-        ValueError, match=r"made: 20 videos .* 'vis', 'empty' being the last, under ClipRule\(.*5"
-    ):
+    message = (
+        r"made: 20 videos .* 'vis', which needs 3 annotated .* 'empty' was .* under ClipRule\(.*5"
+    )
+    with pytest.raises(ValueError, match=message):
         dataset[Draw(0, 0, "vis", 0)]
     assert len(dataset[Draw(0, 0, "vss", 0)].masks) == 0
 
