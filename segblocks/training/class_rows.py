@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from segblocks.text.union import canonical_name
-from segblocks.text.vocabulary import OwnVocabulary, Vocabulary, as_vocabulary
+from segblocks.text.vocabulary import (
+    OwnVocabulary,
+    Vocabulary,
+    as_vocabulary,
+    close_matches,
+    list_vocabularies,
+)
 from segblocks.zoo.checkpoint import CheckpointError
 
 SEMANTIC_ROWS = "queries.semantic"
@@ -31,6 +37,9 @@ def matching_rows(
     Returns:
         Row of the model -> row of the checkpoint.
 
+    Raises:
+        ValueError: ``rows_from`` names an unknown vocabulary; close matches are listed.
+
     Example:
         >>> rows = matching_rows(["ade20k", "cityscapes"], ["kitti_step"],
         ...                      {"kitti_step": ["cityscapes"]})
@@ -38,8 +47,10 @@ def matching_rows(
         (19, 7)
     """
     found = {vocabulary.name: (start, vocabulary) for start, vocabulary in _starts(source)}
+    wanted = _starts(target)
+    _check_names(rows_from, {*found, *(vocabulary.name for _, vocabulary in wanted)})
     rows: dict[int, int] = {}
-    for start, vocabulary in _starts(target):
+    for start, vocabulary in wanted:
         # The first row of a name counts, so the vocabulary's own comes first.
         names = (vocabulary.name, *rows_from.get(vocabulary.name, ()))
         known: dict[str, int] = {}
@@ -77,6 +88,15 @@ def fill_rows(own: Tensor, given: Tensor, rows: Mapping[int, int]) -> Tensor:
     if rows:
         filled[list(rows)] = given[list(rows.values())].to(own)
     return filled
+
+
+def _check_names(rows_from: Mapping[str, Sequence[str]], own: set[str]) -> None:
+    known = sorted({*list_vocabularies(), *own})
+    for name in (*rows_from, *(source for listed in rows_from.values() for source in listed)):
+        if name not in known:
+            raise ValueError(
+                f"rows_from: there is no vocabulary {name!r}{close_matches(name, known)}"
+            )
 
 
 def _starts(vocabularies: Sequence[str | OwnVocabulary]) -> list[tuple[int, Vocabulary]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
 from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary
+from segblocks.training.checkpoints import RECORD_FILE, weights_file
 from segblocks.training.class_rows import SEMANTIC_ROWS, count_rows, fill_rows, matching_rows
 from segblocks.zoo import convert_state_dict, list_models, load_checkpoint
 from segblocks.zoo.checkpoint import CheckpointError, check_finite
@@ -30,7 +31,8 @@ _COUNTER = "num_batches_tracked"
 class InitialWeights:
     """Say what weights a model starts training from.
 
-    A checkpoint is a folder of ``save_pretrained``, a file of ours, or one of the published
+    A checkpoint is a folder of ``save_pretrained``; a folder among the checkpoints of a training,
+    whose averaged weights are taken where it has some; a file of ours; or one of the published
     implementation. All of it must fit but the rows of classes: a class takes the row of its own
     vocabulary where the checkpoint has that, else the row of the class of the same name in the
     vocabularies that ``rows_from`` lists for its own, else it stays random.
@@ -176,8 +178,8 @@ def load_weights(
 
     Args:
         model: changed in place.
-        path: a folder of ``save_pretrained``, a file of ours, or one of the published
-            implementation.
+        path: a folder of ``save_pretrained`` or of a training's checkpoint, a file of ours, or one
+            of the published implementation.
         vocabularies: as of `InitialWeights`.
         rows_from: as of `InitialWeights`.
 
@@ -191,6 +193,8 @@ def load_weights(
     """
     module = cast(nn.Module, model)
     own = module.state_dict()
+    if (path / RECORD_FILE).is_file():
+        path = weights_file(path)
     state, found = _read(model, path)
     check_finite(state, path)
     lines = [f"{path.name}: all weights"]

@@ -67,3 +67,11 @@ def test_rows_are_filled_and_of_one_width() -> None:
     assert filled.tolist() == [[0, 0], [0, 0], [1, 1]]
     with pytest.raises(CheckpointError, match="has 3 channels, the model has 2"):
         fill_rows(torch.zeros(3, 2), torch.ones(2, 3), {})
+
+
+def test_a_vocabulary_that_is_misspelt() -> None:
+    farm = ("farm", ("hen", "grass"))
+    assert len(matching_rows((farm,), ("ovis",), {"ovis": ("farm",), "uvo": ("farm",)})) == 0
+    for table in ({"ovis": ("farms",)}, {"frm": ("ovis",)}):
+        with pytest.raises(ValueError, match=r"no vocabulary '(farms|frm)'; did you mean 'farm'"):
+            matching_rows((farm,), ("ovis",), table)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from segblocks.nn import TimmBackbone
 from segblocks.training import initial
+from segblocks.training.checkpoints import Checkpoint, CheckpointFolder
 from segblocks.training.initial import (
     InitialWeights,
     efficientnet_lite0_weights,
@@ -48,6 +49,17 @@ SMALL: dict[str, Any] = {
 def small(vocabularies: tuple[str, ...], seed: int = 0) -> TarViS:
     torch.manual_seed(seed)
     return TarViS(TarViSConfig(backbone="resnet18", vocabularies=vocabularies, **SMALL))
+
+
+def test_checkpoint_of_a_training(tmp_path: Path) -> None:
+    trained, averaged = small(("ovis",), seed=1), small(("ovis",), seed=2)
+    state = {"model": trained.state_dict(), "averaged": averaged.state_dict()}
+    place = CheckpointFolder(tmp_path).save(Checkpoint(5, **state, state={}, record={}))
+    model = small(("ovis",))
+    lines = load_initial(model, InitialWeights(checkpoint=str(place)))
+    assert lines == ["averaged.safetensors: all weights, 25 of 25 class rows"]
+    expected = averaged.state_dict()
+    assert all(torch.equal(value, expected[n]) for n, value in model.state_dict().items())
 
 
 def test_folder_with_other_classes(tmp_path: Path) -> None:
