@@ -87,7 +87,8 @@ def train(
             there.
         progress: show a bar.
         on_save: called in the first process with the folder of each new checkpoint, such as to
-            evaluate it; what it draws from random generators does not change the training.
+            evaluate it; what it draws from random generators does not change the training. The
+            other processes wait, on GPUs for 10 minutes at most if NCCL's default stands.
         device: where to train, such as "cpu"; None takes the GPUs if there are any.
 
     Returns:
@@ -204,9 +205,10 @@ class _Run:
 
     def close(self) -> None:
         """Give the model back as it was handed in, and close the log."""
+        self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False).eval()
+        # Last, as it fails where the disk is full.
         if self.journal is not None:
             self.journal.close()
-        self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False).eval()
 
     def _advance(self, batches: Any) -> dict[str, float]:
         """Make a step."""
