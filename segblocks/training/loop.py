@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from segblocks._files import expand
@@ -221,6 +221,9 @@ class _Run:
         values = self.update(clips, self.step + 1)
         if self.averaged is not None and not self.update.skipped_now:
             self.averaged.update()
+        after_update = getattr(self.module, "after_update", None)
+        if after_update is not None:
+            after_update()
         self.step += 1
         end = time.monotonic()
         self.averages.add(values | {"seconds": end - begin, "data_seconds": loaded - begin})
@@ -281,6 +284,7 @@ class _Run:
             "random": random,
             "averages": averages,
             "skipped": [self.update.skipped, self.update.skipped_in_a_row],
+            "beside_model": _beside_model(self.module),
         }
         record = {
             "settings": self.settings.identity(self.processes),
@@ -299,9 +303,18 @@ class _Run:
         if self.averaged is not None and checkpoint.averaged is not None:
             self.averaged.load_state_dict(checkpoint.averaged)
         self.update.skipped, self.update.skipped_in_a_row = state["skipped"]
+        # Not in checkpoints of earlier versions.
+        self.module.load_state_dict(self.module.state_dict() | state.get("beside_model", {}))
         if checkpoint.record["processes"] == self.processes:
             self.averages = Averages(state["averages"][accelerator.process_index])
             set_random_state(state["random"][accelerator.process_index], accelerator.device)
+
+
+def _beside_model(step: nn.Module) -> dict[str, Tensor]:
+    """What a step holds besides its model, such as queues of a criterion."""
+    return {
+        name: value for name, value in step.state_dict().items() if not name.startswith("model.")
+    }
 
 
 def _check_step(step: nn.Module) -> None:

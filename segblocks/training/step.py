@@ -23,6 +23,7 @@ class ClipModel(Protocol):
         tasks: Sequence[Sequence[Task]],
         *,
         generators: Sequence[torch.Generator] | None = None,
+        **options: Any,
     ) -> tuple[ClipOutput, ...]: ...
 
 
@@ -34,7 +35,9 @@ class TrainingStep(nn.Module):
 
     Args:
         model: of the zoo, or one with the same ``forward_clips``.
-        criterion: ``(outputs, clips) -> {name: weighted scalar}``, such as ``TarViSCriterion``.
+        criterion: ``(outputs, clips) -> {name: weighted scalar}``, such as ``TarViSCriterion``. It
+            may have ``model_options(clips)``, further arguments of ``forward_clips`` for clips of
+            one size, and ``after_update(model)``, which is called once a step of the optimiser.
 
     Example:
         >>> from segblocks.training.criteria import TarViSCriterion
@@ -70,9 +73,21 @@ class TrainingStep(nn.Module):
                 torch.stack([clips[i].frames for i in members]),
                 [clips[i].tasks for i in members],
                 generators=[seeded_generator(*clips[i].seed, "model") for i in members],
+                **self._options([clips[i] for i in members]),
             )
             outputs.update(zip(members, found, strict=True))
         return self.criterion([outputs[i] for i in range(len(clips))], clips)
+
+    def after_update(self) -> None:
+        """Let the criterion take in a step of the optimiser that is over, on all processes."""
+        take_in = getattr(self.criterion, "after_update", None)
+        if take_in is not None:
+            take_in(self.model)
+
+    def _options(self, clips: Sequence[TrainingClip]) -> dict[str, Any]:
+        """What the criterion asks of the model besides the tasks, for clips of one size."""
+        options = getattr(self.criterion, "model_options", None)
+        return {} if options is None else options(clips)
 
 
 def _same_size(clips: Sequence[TrainingClip]) -> list[list[int]]:

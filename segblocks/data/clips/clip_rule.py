@@ -25,7 +25,7 @@ class ClipChoice:
     """Say what a rule has taken from a video.
 
     Args:
-        frames: of the video, ascending.
+        frames: of the video, those of the clip ascending, then others ascending.
         reference: place among them of the frame by which the clip was chosen; hints lie there.
         truths: the annotation of each frame.
         targets: for each target, the ids of the objects that it unites; one but for sentences.
@@ -60,6 +60,8 @@ class ClipRule:
         min_area: pixels, of the frame as stored; an object with fewer counts as absent there.
         point_share: chance that a hinted object of VOS or EVS is given by a point.
         box_share: chance that one of EVS is given by a box; all others have masks.
+        further: frames from anywhere else in the video that come after those of the clip, fewer
+            where there are no more: GvSeg compares objects over whole videos.
 
     Raises:
         ValueError: a number out of range, or an unknown order.
@@ -80,6 +82,7 @@ class ClipRule:
     min_area: int = 1
     point_share: float = 0.3
     box_share: float = 0.0
+    further: int = 0
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.reach < self.num_frames - 1:
@@ -92,6 +95,8 @@ class ClipRule:
                 "ClipRule: order must be 'around', 'after', 'consecutive' or None, "
                 f"got {self.order!r}"
             )
+        if self.further < 0:
+            raise ValueError(f"ClipRule: further must be at least 0, got {self.further}")
         if self.min_area < 1 or (self.max_objects is not None and self.max_objects < 1):
             raise ValueError(
                 "ClipRule: min_area and max_objects must be at least 1, "
@@ -125,6 +130,7 @@ class ClipRule:
             if len(others) > count:
                 others = rng.choice(others, count, replace=False)
             places = sorted({reference, *map(int, others)})
+            places += self._further(rng, set(places), len(sample.annotated))
             frames = tuple(sample.annotated[place] for place in places)
             truths = tuple(
                 truth if place == reference else sample.read_truth(frame)
@@ -135,6 +141,13 @@ class ClipRule:
                 targets = tuple((i,) for i in sorted(seen & wanted_objects(sample, task)))
             return ClipChoice(frames, places.index(reference), truths, targets, sentences)
         return None
+
+    def _further(self, rng: np.random.Generator, taken: set[int], total: int) -> list[int]:
+        """Draw places among the annotated frames that the clip does not take."""
+        if not self.further:
+            return []
+        rest = [place for place in range(total) if place not in taken]
+        return sorted(rng.permutation(rest)[: self.further].tolist())
 
     def _references(
         self, rng: np.random.Generator, sample: VideoSample, task: str
