@@ -1,0 +1,232 @@
+"""What a taxonomy is worth over datasets that name different classes (TMT-VIS, tables 3 to 12).
+
+Three datasets of one synthetic world show all shapes and name some of them each. Every run has the
+same number of steps and clips, whatever it is trained on; a run that was interrupted is taken up,
+and a finished one is not repeated. All are judged on held-out videos of all three datasets: where
+one was not trained on, its own classes are known by their names alone. The columns "only" count
+the classes that no other dataset names, on which joint training is said to go down.
+
+An ablation says something only where the full model is well above the baseline that needs no
+training, and the difference above the spread over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.learning.baselines import Predict, ask_model, repeat_first
+from benchmarks.learning.report import Table, this_command, write_report
+from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.synthetic import measure
+from segblocks._files import write_atomically
+from segblocks.cli.device import choose_device
+from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
+from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
+from segblocks.training.criteria import TMTVISCriterion
+from segblocks.training.initial import load_backbone
+from segblocks.training.loop import train
+from segblocks.training.schedule import Schedule
+from segblocks.training.settings import LoopSettings
+from segblocks.training.step import TrainingStep
+from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
+from segblocks.zoo.tmt_vis.nano import NANO_SHAPES, TMT_VIS_NANO
+
+Numbers = dict[str, float]
+JOINT = (1.0, 1.0, 0.75)
+_ENDLESS = 1_000_000
+_SHAPES = tuple(dict.fromkeys(shape for own in NANO_SHAPES.values() for shape in own))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Say what is trained, and on what.
+
+    Args:
+        ratios: how often each of the datasets is taken; 0 leaves one out.
+        model: fields of the config that differ.
+        criterion: weights of losses that differ.
+    """
+
+    ratios: tuple[float, float, float] = JOINT
+    model: Mapping[str, Any] = field(default_factory=dict)
+    criterion: Mapping[str, float] = field(default_factory=dict)
+
+
+_TRAINED_ON = {
+    "a": (1.0, 0.0, 0.0),
+    "b": (0.0, 1.0, 0.0),
+    "c": (0.0, 0.0, 1.0),
+    "a + b": (1.0, 1.0, 0.0),
+    "a + c": (1.0, 0.0, 0.75),
+    "b + c": (0.0, 1.0, 0.75),
+    "a + b + c": JOINT,
+}
+_NEVER = {"injection": "never"}
+VARIANTS = {
+    **{f"without taxonomy, {on}": Variant(r, _NEVER) for on, r in _TRAINED_ON.items()},
+    **{f"TMT-VIS, {on}": Variant(ratios) for on, ratios in _TRAINED_ON.items()},
+    "no taxonomy loss": Variant(criterion={"taxonomy_weight": 0.0}),
+    "no presence loss": Variant(criterion={"presence_weight": 0.0}),
+    **{f"{n} selected": Variant(model={"num_selected": n}) for n in (1, 2, 4, 8, len(_SHAPES))},
+    "added": Variant(model={"aggregation": "add"}),
+    "concatenated": Variant(model={"aggregation": "concatenate"}),
+    "injected once": Variant(model={"injection": "once"}),
+    "names without meaning": Variant(model={"text_encoder": "hash/384"}),
+    "2 : 1 : 0.75": Variant((2.0, 1.0, 0.75)),
+    "1 : 1 : 0.5": Variant((1.0, 1.0, 0.5)),
+    "1 : 1 : 1": Variant((1.0, 1.0, 1.0)),
+}
+
+
+def labels_of(name: str, things: tuple[str, ...]) -> dict[str, Any]:
+    """Return changes to a world that shows all shapes, and names some."""
+    others = tuple(shape for shape in _SHAPES if shape not in things)
+    return {"name": name, "things": things, "unlabelled_things": others}
+
+
+def judged_worlds(args: argparse.Namespace) -> dict[str, SyntheticWorld]:
+    """Return the held-out videos by column: of each dataset, and of what it alone names."""
+    worlds = {}
+    size = {"size": tuple(args.size), "num_frames": args.frames}
+    for name, own in NANO_SHAPES.items():
+        rest = {shape for other, theirs in NANO_SHAPES.items() if other != name for shape in theirs}
+        only = tuple(shape for shape in own if shape not in rest)
+        for column, things in ((name, own), (f"{name} only", only)):
+            changes = labels_of(column, things)
+            worlds[column] = open_held_out(args.preset, length=args.videos, **size, **changes)
+    return worlds
+
+
+def config_of(variant: Variant, args: argparse.Namespace) -> TMTVISConfig:
+    """Return the config of a variant: half as deep as the nano model, whose backbone it has."""
+    trained = zip(TMT_VIS_NANO.vocabularies, variant.ratios, strict=False)
+    slim = replace(
+        TMT_VIS_NANO,
+        vocabularies=tuple(own for own, ratio in trained if ratio),
+        text_encoder=args.text_encoder,
+        num_selected=4,
+        embed_dim=64,
+        num_heads=4,
+        neck_hidden_dim=128,
+        decoder_layers=3,
+        decoder_hidden_dim=256,
+        num_queries=20,
+    )
+    return replace(slim, **variant.model)
+
+
+def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespace) -> TMTVIS:
+    """Train one variant, or take its training up."""
+    torch.manual_seed(seed)
+    model = TMTVIS(config_of(variant, args))
+    load_backbone(model.backbone, "efficientnet_lite0")
+    size = {"size": tuple(args.size), "num_frames": args.frames}
+    sources = [
+        ClipSource(
+            SyntheticWorld(
+                world_config(args.preset, **size, **labels_of(name, own)), seed=1 + seed
+            ),
+            ClipRule(num_frames=2, reach=6, max_objects=None, min_area=16),
+            ClipTransform(),
+            ratio,
+            tasks={"vis": 1.0},
+            length=_ENDLESS,
+        )
+        for (name, own), ratio in zip(NANO_SHAPES.items(), variant.ratios, strict=True)
+        if ratio
+    ]
+    settings = LoopSettings(
+        steps=args.steps,
+        batch_size=args.batch,
+        learning_rate=args.learning_rate,
+        backbone_factor=0.25,
+        clip_norm=0.1,
+        schedule=Schedule(warmup=args.steps // 20, cosine=True),
+        precision=args.precision,
+        save_every=max(args.steps // 5, 1),
+        keep=1,
+        seed=seed,
+        workers=args.workers,
+        chunk=1,
+        # Without its loss the score has no gradient, which several processes do not take.
+        frozen=() if variant.criterion.get("presence_weight", 1.0) else ("compiler.score",),
+    )
+    criterion = TMTVISCriterion(num_points=1024, **variant.criterion)
+    dataset = ClipDataset(sources, seed=seed)
+    train(TrainingStep(model, criterion), dataset, settings, out=out, device=args.device)
+    return model.eval()
+
+
+def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld]) -> Numbers:
+    """Return the AP of each column."""
+    return {
+        column: measure({"it": predict}, world, ["vis"])["vis"]["it"].summary["TrackAP"]["AP"]
+        for column, world in worlds.items()
+    }
+
+
+def run(
+    name: str, seed: int, worlds: Mapping[str, SyntheticWorld], args: argparse.Namespace
+) -> Numbers:
+    """Train and measure one variant with one seed, unless that is done."""
+    folder = args.out / name.replace(" ", "_").replace(",", "").replace(":", "") / f"seed_{seed}"
+    record = folder / "numbers.json"
+    if record.is_file():
+        return json.loads(record.read_text())
+    model = train_variant(VARIANTS[name], seed, folder, args)
+    found = numbers_of(ask_model(model, clip_length=args.clip, short_side=0), worlds)
+
+    def write(path: str) -> None:
+        Path(path).write_text(json.dumps(found))
+
+    write_atomically(record, write)
+    return found
+
+
+def parse() -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--text-encoder", default="minilm", help="of 384 dimensions")
+    parser.add_argument("--preset", default="easy")
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
+    parser.add_argument("--videos", type=int, default=30, help="held out, of each dataset")
+    parser.add_argument("--device")
+    args = parser.parse_args()
+    args.device = choose_device(args.device)
+    return args
+
+
+def main() -> None:
+    """Train, measure, print and write."""
+    args = parse()
+    worlds = judged_worlds(args)
+    # It is shown the truth of the first frame, classes included.
+    found = {"repeat first": [numbers_of(repeat_first, worlds)]}
+    for seed in range(args.seeds):
+        for name in args.variants:
+            found.setdefault(name, []).append(run(name, seed, worlds, args))
+            print(name, seed, found[name][-1], flush=True)
+    tables: list[Table] = mean_and_deviation(found, list(worlds))
+    command = this_command("benchmarks.learning.taxonomies", ("--out", "--device"))
+    print(write_report(args.out / "taxonomies", tables, {"runs": found}, command=command))
+
+
+if __name__ == "__main__":
+    main()
