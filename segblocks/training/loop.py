@@ -284,7 +284,7 @@ class _Run:
             "random": random,
             "averages": averages,
             "skipped": [self.update.skipped, self.update.skipped_in_a_row],
-            "beside_model": _beside_model(self.module),
+            "beside_model": _beside_model(self.module, self.model),
         }
         record = {
             "settings": self.settings.identity(self.processes),
@@ -303,17 +303,20 @@ class _Run:
         if self.averaged is not None and checkpoint.averaged is not None:
             self.averaged.load_state_dict(checkpoint.averaged)
         self.update.skipped, self.update.skipped_in_a_row = state["skipped"]
-        # Not in checkpoints of earlier versions.
+        # Checkpoints of earlier versions have none.
         self.module.load_state_dict(self.module.state_dict() | state.get("beside_model", {}))
         if checkpoint.record["processes"] == self.processes:
             self.averages = Averages(state["averages"][accelerator.process_index])
             set_random_state(state["random"][accelerator.process_index], accelerator.device)
 
 
-def _beside_model(step: nn.Module) -> dict[str, Tensor]:
-    """What a step holds besides its model, such as queues of a criterion."""
+def _beside_model(step: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    """What a step holds besides its model, such as the queues of a criterion."""
+    kept, of_model = step.state_dict().keys(), {id(buffer) for buffer in model.buffers()}
     return {
-        name: value for name, value in step.state_dict().items() if not name.startswith("model.")
+        name: buffer
+        for name, buffer in step.named_buffers()
+        if name in kept and id(buffer) not in of_model
     }
 
 
