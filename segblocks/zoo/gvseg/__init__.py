@@ -2,6 +2,7 @@
 
 from segblocks.zoo.gvseg.config import GvSegConfig
 from segblocks.zoo.gvseg.model import GvSeg
+from segblocks.zoo.gvseg.nano import GVSEG_NANO
 from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy
 from segblocks.zoo.gvseg.start import start_from
@@ -20,7 +21,15 @@ for _config, _parameters in {
         "VIS, VPS, VSS, VOS, PET, EVS",
     )
 
+register_model(
+    "gvseg_nano",
+    GVSEG_NANO,
+    GvSeg,
+    description="GvSeg, EfficientNet-Lite0: VIS, VPS, VSS, VOS, PET, EVS on a CPU",
+)
+
 __all__ = [
+    "GVSEG_NANO",
     "GvSeg",
     "GvSegConfig",
     "GvSegOutput",
