@@ -17,6 +17,7 @@ from segblocks.tasks import VIS, VOS
 from segblocks.text import HashEncoder, TextEmbeddings, Vocabulary, embed_names, get_vocabulary
 from segblocks.zoo import create_model, from_pretrained
 from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
+from segblocks.zoo.mask2former_vis import start_from as start_mask2former_from
 from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig, start_from
 
 ANIMALS = ("animals", ("dog", "cat", "Giant_panda", "bird"))
@@ -185,6 +186,9 @@ def test_starting_takes_everything_or_says_why() -> None:
     assert last in state
     with pytest.raises(ValueError, match="classes must be the 7 of the classifier, got 2"):
         start_from(model, base.state_dict(), ["cat", "dog"])
+    for start, target in ((start_from, model), (start_mask2former_from, base)):
+        with pytest.raises(ValueError, match=r"distinct, got \['cat'\]"):
+            start(target, base.state_dict(), ["cat"] * 7)
     with pytest.raises(ValueError, match="neck"):
         start_from(
             model, {k: v for k, v in base.state_dict().items() if "neck.level" not in k}, None

@@ -17,9 +17,9 @@ _FROZEN_NORM = "{leaf:weight|bias|running_mean|running_var}"
 
 # Files have the first spelling, models of recent versions of the library the second.
 _SPELLINGS = {
-    r"\.attention\.self\.(q)uery\.": r".attention.\1_proj.",
-    r"\.attention\.self\.(k)ey\.": r".attention.\1_proj.",
-    r"\.attention\.self\.(v)alue\.": r".attention.\1_proj.",
+    r"\.attention\.self\.query\.": ".attention.q_proj.",
+    r"\.attention\.self\.key\.": ".attention.k_proj.",
+    r"\.attention\.self\.value\.": ".attention.v_proj.",
     r"\.attention\.self\.(relative_position_bias_table)": r".attention.relative_position_bias.\1",
     r"\.attention\.self\.(relative_position_index)": r".attention.relative_position_bias.\1",
     r"\.attention\.output\.dense\.": ".attention.o_proj.",

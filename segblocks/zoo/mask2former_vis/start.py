@@ -38,7 +38,7 @@ def start_from(
 
     Raises:
         CheckpointError: something else than the classifier differs.
-        ValueError: another number of classes than rows.
+        ValueError: another number of classes than rows, or a class twice.
 
     Example:
         >>> from segblocks.zoo.mask2former_vis import Mask2FormerVISConfig
@@ -77,6 +77,6 @@ def _without_classes(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _names(classes: str | Vocabulary | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(classes, str):
         classes = get_vocabulary(classes)
-    if isinstance(classes, Vocabulary):
-        return classes.classes
-    return tuple(classes or ())
+    elif classes and not isinstance(classes, Vocabulary):
+        classes = Vocabulary("classes", tuple(classes))
+    return classes.classes if isinstance(classes, Vocabulary) else ()

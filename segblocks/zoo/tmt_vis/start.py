@@ -37,14 +37,14 @@ def start_from(
         model: changed in place.
         state_dict: that of a :class:`~segblocks.zoo.mask2former_vis.Mask2FormerVIS`, such as
             :func:`segblocks.zoo.convert_state_dict` gives.
-        classes: that the rows of its classifier stand for; None takes over no row.
+        classes: that the rows of its classifier stand for; None takes over that of no-object alone.
 
     Returns:
         The names of the classes of the model whose rows were taken over.
 
     Raises:
         CheckpointError: something that should fit does not.
-        ValueError: another number of classes than rows.
+        ValueError: another number of classes than rows, or a class twice.
     """
     places = _places(model)
     renamed = {
@@ -113,10 +113,10 @@ def _take_rows(
 
 
 def _names(classes: str | Vocabulary | Sequence[str] | None) -> list[str]:
-    if classes is None:
+    if not classes:
         return []
     if isinstance(classes, str):
         classes = get_vocabulary(classes)
-    if isinstance(classes, Vocabulary):
-        return [canonical_name(name, classes.name) for name in classes.classes]
-    return [canonical_name(name) for name in classes]
+    elif not isinstance(classes, Vocabulary):
+        classes = Vocabulary("classes", tuple(classes))
+    return [canonical_name(name, classes.name) for name in classes.classes]
