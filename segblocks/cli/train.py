@@ -114,17 +114,23 @@ def _train(recipe: Recipe, roots: dict[str, Path], args: argparse.Namespace) -> 
     from segblocks.training.checkpoints import latest_checkpoint
     from segblocks.training.distributed import leave_processes
     from segblocks.training.run import is_main_process, run_recipe
+    from segblocks.training.update import NonFiniteError
 
     if args.resume and latest_checkpoint(args.out) is None:
         raise ValueError(f"--resume: there is no checkpoint in {args.out}")
-    result = run_recipe(
-        recipe,
-        roots,
-        out=args.out,
-        resume=not args.restart,
-        progress=not args.no_progress,
-        device=args.device,
-    )
+    try:
+        result = run_recipe(
+            recipe,
+            roots,
+            out=args.out,
+            resume=not args.restart,
+            progress=not args.no_progress,
+            device=args.device,
+        )
+    except NonFiniteError as error:
+        # Not a bug, as a rule, and so without a traceback.
+        advice = "a smaller loop.learning_rate or loop.clip_norm, or loop.precision=fp32, may help"
+        raise ValueError(f"{error}; {advice}") from error
     leave_processes()
     if is_main_process():
         step, place = result.summary.step, result.summary.checkpoint

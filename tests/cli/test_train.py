@@ -68,6 +68,14 @@ def test_dry_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "to be mended" in capsys.readouterr().out
 
 
+def test_losses_that_are_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["loop.steps=1", "criterion.num_points=8", "criterion.semantic_weight=1e39"]
+    assert main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "segblocks: train: the loss of step 1 is not finite" in error
+    assert "the weights were not changed; a smaller loop.learning_rate" in error
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
