@@ -3,6 +3,8 @@
 from segblocks.training.overrides import close_matches
 from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes import (
+    gvseg,
+    gvseg_nano,
     mask2former_vis,
     tarvis_finetune,
     tarvis_nano,
@@ -18,6 +20,8 @@ _FAMILIES = (
     tarvis_nano,
     tarvis_synthetic,
     mask2former_vis,
+    gvseg,
+    gvseg_nano,
     tmt_vis,
     vis_nano,
 )

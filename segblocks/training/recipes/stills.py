@@ -14,6 +14,7 @@ from segblocks.data.dataset import VideoDataset
 from segblocks.data.indexed import IndexedVideos
 from segblocks.data.sample import IGNORE, Truth, VideoSample
 from segblocks.data.stills import PanopticStills
+from segblocks.text.union import canonical_name
 from segblocks.text.vocabulary import Vocabulary, get_vocabulary
 
 # Numbers of COCO's pictures have at most six digits.
@@ -72,7 +73,7 @@ class StillsPart(IndexedVideos):
     Args:
         stills: the dataset.
         picked: indices of the pictures.
-        vocabulary: to which all classes that occur must belong, by name; None drops classes, the
+        vocabulary: whose classes are kept, by name or in another spelling; None drops classes, the
             semantic map and what is to be ignored: hints ask for nothing but their objects.
         name: of the part.
     """
@@ -89,8 +90,15 @@ class StillsPart(IndexedVideos):
         self._stills, self._picked = stills, picked
         self._labels = None
         if vocabulary is not None:
-            known = {text: i for i, text in enumerate(vocabulary.classes)}
-            labels = [known.get(text, IGNORE) for text in stills.classes.classes]
+            given = stills.classes
+            known = {
+                canonical_name(c, vocabulary.name): i for i, c in enumerate(vocabulary.classes)
+            }
+            known |= {text: i for i, text in enumerate(vocabulary.classes)}
+            labels = [
+                known.get(text, known.get(canonical_name(text, given.name), IGNORE))
+                for text in given.classes
+            ]
             self._labels = np.array([*labels, IGNORE], np.int16)
 
     def _read(self, index: int) -> VideoSample:
