@@ -11,13 +11,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from segblocks.training.processes import open_processes
+from segblocks.training.settings import Precision
 
 
 def test_one_precision_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     # What a launcher says about accumulation must not divide the loss once more.
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    for precision, known in (("bf16", "bf16"), ("fp32", "no")):
+    known_as: dict[Precision, str] = {"bf16": "bf16", "fp32": "no"}
+    for precision, known in known_as.items():
         with open_processes(precision, "cpu") as accelerator:
             assert accelerator.mixed_precision == known
             assert accelerator.device.type == "cpu"
