@@ -225,6 +225,8 @@ def load_weights(
             f"{path} does not fit the model; model.FIELD=VALUE makes another one: {error}"
         ) from error
     module.load_state_dict(state)
+    if path.is_dir():
+        model.load_extra(path)
     return lines
 
 

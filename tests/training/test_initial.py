@@ -30,6 +30,7 @@ from segblocks.zoo.tarvis import (
     TarViS,
     TarViSConfig,
 )
+from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
 
 # Of the 34 classes of Cityscapes, those of its benchmark, as the official code counts them.
 BENCHMARK = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
@@ -205,3 +206,26 @@ def test_efficientnet_lite0_knows_what_pictures_show() -> None:
         }
     assert total >= 5
     assert right >= 0.6 * total
+
+
+def test_vectors_of_class_names_come_with_a_folder(tmp_path: Path) -> None:
+    sizes = {name: value for name, value in SMALL.items() if "encoder" not in name}
+    sizes |= {"num_queries": 4}
+    del sizes["num_instance_queries"]
+    config = TMTVISConfig(
+        backbone="resnet18",
+        vocabularies=(("farm", ("hen", "cow")),),
+        text_encoder="hash/16",
+        text_dim=16,
+        bottleneck_dim=8,
+        num_selected=2,
+        **sizes,
+    )
+    trained = TMTVIS(config)
+    trained.embed_classes()
+    trained.save_pretrained(tmp_path / "trained")
+    fresh = TMTVIS(config)
+    assert fresh.class_vectors.table is None
+    load_weights(fresh, tmp_path / "trained")
+    assert fresh.class_vectors.table is not None
+    assert fresh.class_vectors.table.names == trained.class_vectors.table.names
