@@ -63,6 +63,7 @@ class DecoderContext:
         mask_features: (B, T, C, h, w), for steps that look at whole masks, or None.
         canvas: height and width that the frames take of ``mask_features``, the rest being padding;
             None for all.
+        generator: on the CPU, of what the steps draw in training; None is torch's global one.
     """
 
     levels: dict[int, Level]
@@ -72,6 +73,7 @@ class DecoderContext:
     select: Callable[[Prediction], Tensor] | None = None
     mask_features: Tensor | None = None
     canvas: tuple[int, int] | None = None
+    generator: torch.Generator | None = None
 
     def record(self, prediction: Prediction) -> None:
         """Make a prediction the latest one, and keep it."""

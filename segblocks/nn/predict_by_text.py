@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segblocks.nn.clip_output import Prediction
 from segblocks.nn.decoder import DecoderContext
-from segblocks.nn.heads import Groups, MaskHead
+from segblocks.nn.heads import Groups
 from segblocks.nn.queries import Queries
 
 
@@ -30,9 +30,12 @@ class CosineClassHead(nn.Module):
         torch.Size([1, 5, 40])
     """
 
+    no_decay_names = ("log_temperature",)
+
     def __init__(self, embed_dim: int, text_dim: int) -> None:
         super().__init__()
         self.projection = nn.Linear(embed_dim, text_dim)
+        # An embedding of one number in the official code, which spares embeddings from decay.
         self.log_temperature = nn.Parameter(torch.full((1, 1), math.log(1 / 0.07)))
 
     def forward(self, queries: Tensor, classes: Tensor) -> Tensor:
@@ -43,11 +46,11 @@ class CosineClassHead(nn.Module):
             classes: (K, text_dim) or (B, K, text_dim), of any length.
 
         Returns:
-            Logits (B, Q, K).
+            Logits (B, Q, K), float32 at least: half precision would tie the classes that are close.
         """
-        projected = F.normalize(self.projection(queries), dim=-1)
-        cosines = self._mean_dot(projected, F.normalize(classes, dim=-1))
-        return cosines * self.log_temperature.exp()
+        projected = F.normalize(_full(self.projection(queries)), dim=-1)
+        cosines = self._mean_dot(projected, F.normalize(_full(classes), dim=-1))
+        return cosines * _full(self.log_temperature).exp()
 
     def match(self, queries: Tensor, sentences: Tensor) -> Tensor:
         """Compare queries with sentences by the plain inner product (official, for expressions).
@@ -59,12 +62,17 @@ class CosineClassHead(nn.Module):
         Returns:
             (B, Q, E).
         """
-        return self._mean_dot(self.projection(queries), sentences)
+        return self._mean_dot(_full(self.projection(queries)), _full(sentences))
 
     def _mean_dot(self, projected: Tensor, classes: Tensor) -> Tensor:
         if projected.dim() == 4:
             projected = projected.mean(dim=2)
-        return projected @ classes.to(projected.dtype).mT
+        with torch.autocast(projected.device.type, enabled=False):
+            return projected @ classes.to(projected.dtype).mT
+
+
+def _full(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class GroundedMaskEmbedding(nn.Module):
@@ -80,7 +88,7 @@ class GroundedMaskEmbedding(nn.Module):
         learnable: the group of learnable queries.
         grounded: the group of expressions.
         average: take the mean described above, outside training.
-        permute_time: permute in training, by torch's global generator.
+        permute_time: permute in training.
 
     Example:
         >>> head = GroundedMaskEmbedding(nn.Identity()).eval()
@@ -105,13 +113,21 @@ class GroundedMaskEmbedding(nn.Module):
         self.average = average
         self.permute_time = permute_time
 
-    def forward(self, queries: Tensor, groups: Groups) -> Tensor:
-        """Embed the normed queries (B, Q, T, C)."""
+    def forward(
+        self, queries: Tensor, groups: Groups, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Embed the queries.
+
+        Args:
+            queries: normed, (B, Q, T, C).
+            groups: of the queries.
+            generator: on the CPU, draws the permutation; None is torch's global one.
+        """
         embeddings = self.embedding(queries)
         if self.training:
             if self.permute_time:
-                order = torch.randperm(queries.shape[2]).to(queries.device)
-                embeddings = embeddings[:, :, order]
+                order = torch.randperm(queries.shape[2], generator=generator)
+                embeddings = embeddings[:, :, order.to(queries.device)]
             return embeddings
         part, learnable = groups.get(self.grounded), groups.get(self.learnable)
         if not self.average or part is None or learnable is None:
@@ -135,7 +151,7 @@ class PredictByText(nn.Module):
 
     Args:
         norm: on the content of the queries, before the heads.
-        mask_head: (normed queries, groups) -> mask embeddings of the same shape.
+        mask_head: (normed queries, groups, generator=) -> mask embeddings of the same shape.
         class_head: (normed queries, embeddings of classes) -> logits.
         memory: name of the memory with the classes, (1 or B, K, text_dim). Where the context has
             none, no classes are predicted.
@@ -155,7 +171,7 @@ class PredictByText(nn.Module):
     def __init__(
         self,
         norm: nn.Module,
-        mask_head: MaskHead,
+        mask_head: GroundedMaskEmbedding,
         class_head: CosineClassHead,
         *,
         memory: str = "classes",
@@ -175,7 +191,7 @@ class PredictByText(nn.Module):
         context.record(
             Prediction(
                 queries=queries.content,
-                mask_embeddings=self.mask_head(normed, queries.groups),
+                mask_embeddings=self.mask_head(normed, queries.groups, generator=context.generator),
                 class_logits=None if classes is None else self.class_head(normed, classes.tokens),
                 name=self.name,
             )

@@ -17,7 +17,7 @@ Permutation = Callable[[int], Tensor]
 """From n to an order of 0 .. n - 1."""
 
 # detectron2 and its descendants count time in these, see ``sine_position_3d``.
-_TURN_OF_FRAMES = 128
+TURN_OF_FRAMES = 128
 
 
 class VisualTokens(NamedTuple):
@@ -170,9 +170,12 @@ class VisualSampler:
             time: of the frame, see :func:`frame_time`.
         """
         inside = ((points >= 0) & (points <= 1)).all(dim=-1)
-        grid = (2 * points - 1)[None, None].to(features.dtype)
-        found = F.grid_sample(features.permute(2, 0, 1)[None], grid, align_corners=False)
-        values = found[0, :, 0].T * inside[:, None]
+        # Coordinates in half precision would be pixels off.
+        full = torch.promote_types(features.dtype, torch.float32)
+        grid = (2 * points - 1)[None, None].to(full)
+        pixels = features.permute(2, 0, 1)[None].to(full)
+        found = F.grid_sample(pixels, grid, align_corners=False)[0, :, 0].T
+        values = found.to(features.dtype) * inside[:, None]
         places = point_position(points, time, features.shape[-1]).to(features.dtype)
         places = places * inside[:, None]
         return VisualTokens(*(x[:, None].expand(-1, self.num_tokens, -1) for x in (values, places)))
@@ -303,7 +306,7 @@ def frame_time(t: int, num_frames: int, frame_indices: Sequence[int] | None = No
         3.1416
     """
     if frame_indices is not None:
-        return frame_indices[t] / _TURN_OF_FRAMES * 2 * math.pi
+        return frame_indices[t] / TURN_OF_FRAMES * 2 * math.pi
     return (t + 1) / (num_frames + EPSILON) * 2 * math.pi
 
 

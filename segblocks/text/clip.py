@@ -33,8 +33,8 @@ class CLIPEncoder:
     """
 
     def __init__(self, model: Any, tokenizer: Callable[[list[str]], Tensor], name: str) -> None:
-        self._model = model.eval()
-        self._tokenizer = tokenizer
+        self.model = model.eval()
+        self.tokenizer = tokenizer
         self.name = name
         self.dim = int(self(["a"]).shape[-1])
 
@@ -76,5 +76,5 @@ class CLIPEncoder:
     @torch.no_grad()
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         """Encode N sentences as (N, d)."""
-        tokens = self._tokenizer(list(sentences))
-        return F.normalize(self._model.encode_text(tokens).float(), dim=-1)
+        tokens = self.tokenizer(list(sentences))
+        return F.normalize(self.model.encode_text(tokens).float(), dim=-1)

@@ -40,9 +40,20 @@ class MiniLMEncoder:
         own = self._model.state_dict()
         self._model.load_state_dict({name: weights[name] for name in own})
 
-    @torch.no_grad()
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         """Encode N sentences as (N, 384)."""
+        hidden, known = self.words(sentences)
+        there = known[..., None].to(hidden)
+        return F.normalize((hidden * there).sum(1) / there.sum(1), dim=-1)
+
+    @torch.no_grad()
+    def words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Encode the words of N sentences, each as it is meant in its sentence.
+
+        Returns:
+            Hidden states (N, L, 384) of the L tokens of the longest sentence, both ends included,
+            and which of them a sentence has, (N, L) bool.
+        """
         tokens = self._tokenizer(
             list(sentences),
             padding=True,
@@ -51,5 +62,4 @@ class MiniLMEncoder:
             return_tensors="pt",
         )
         hidden = self._model(**tokens).last_hidden_state
-        there = tokens["attention_mask"][..., None].to(hidden)
-        return F.normalize((hidden * there).sum(1) / there.sum(1), dim=-1)
+        return hidden, tokens["attention_mask"].bool()

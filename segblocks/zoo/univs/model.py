@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,10 @@ from segblocks.zoo.univs.prompts import (
     PromptEncoder,
     Prompts,
 )
-from segblocks.zoo.univs.state import Recall, UniVSState
+from segblocks.zoo.univs.state import ClassPrompts, Recall, UniVSState
 from segblocks.zoo.univs.steps import decoder_steps
 from segblocks.zoo.univs.text import UniVSText
+from segblocks.zoo.univs.training import UniVSOutput, train_clip
 
 TEXT_FILE = "text.safetensors"
 
@@ -69,6 +69,7 @@ class UniVS(ClipModel):
     """
 
     tasks = ("vis", "vps", "vss", "vos", "pvos", "pet", "evs", "refvos")
+    no_decay_names = ("query_content", "query_position")
     config: UniVSConfig
     reid_temperature: Tensor
 
@@ -174,9 +175,9 @@ class UniVS(ClipModel):
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
             state = self._begin(tasks, size, indices)
-        context = self._context(levels, indices)
-        hinted = self._gather(tasks, frames, state)
-        prompts = self._text_prompts(tasks, context)
+        context = self.clip_context(levels, indices)
+        hinted = self.gather(tasks, frames, state)
+        prompts = self.text_prompts(tasks, context)
         state.prompts.advance(indices[0] + len(indices), start=indices[0])
         self._remember(hinted, state.prompts, context, indices, self.padded_size(frames))
         if state.prompts.ids:
@@ -201,16 +202,20 @@ class UniVS(ClipModel):
         tasks: Sequence[Task | Sequence[Task]],
         *,
         generators: Sequence[torch.Generator] | None = None,
-    ) -> tuple[ClipOutput, ...]:
+    ) -> tuple[UniVSOutput, ...]:
         """Segment clips that have tasks of their own, for training.
 
         Backbone and neck take all clips at once. The tokens of a visual prompt are those of the
-        first frame that shows the object.
+        first frame that shows the object. Where time is absolute, a clip begins at an index that is
+        drawn, since videos are longer than what training sees of them.
 
         Args:
             frames: (B, T, 3, H, W), as in :meth:`forward`.
             tasks: of each clip, hints of any number of objects.
-            generators: of each clip, on the CPU; draws the pixels that visual prompts keep.
+            generators: of each clip, on the CPU, of all that is drawn: the index of the first
+                frame, the pixels of visual prompts, and the permutations of
+                ``config.permute_time``. Without, clips begin at 0, pixels go by number, and
+                permutations by torch's global generator.
 
         Returns:
             One output a clip, each with one clip and without a state.
@@ -228,12 +233,13 @@ class UniVS(ClipModel):
         checked = [self._tasks_of(task) for task in tasks]
         levels = self.extract(frames)
         return tuple(
-            self._train_clip(
+            train_clip(
+                self,
                 frames[b : b + 1],
                 checked[b],
                 {stride: level[b : b + 1] for stride, level in levels.items()},
-                generators[b] if generators else None,
-            )
+                generator=generators[b] if generators else None,
+            )[0]
             for b in range(len(frames))
         )
 
@@ -271,18 +277,21 @@ class UniVS(ClipModel):
         whole = slice(len(own), queries.content.shape[1])
         return Queries(queries.content, queries.position, {**queries.groups, "prompt": whole})
 
-    def _text_prompts(self, tasks: Sequence[Task], context: DecoderContext) -> dict[str, Prompts]:
+    def text_prompts(self, tasks: Sequence[Task], context: DecoderContext) -> dict[str, Prompts]:
         """Make the queries of expressions, and give the context the classes to tell apart."""
         prompts: dict[str, Prompts] = {}
         expressions = [e for task in tasks if isinstance(task, RefVOS) for e in task.expressions]
         if expressions:
-            words, sentences = self.text.expressions(expressions)
+            words, sentences, known = self.text.expressions(expressions)
             features = torch.cat((sentences[:, None], words), dim=1)
-            prompts["grounding"] = self.prompts.spoken(features, context, "grounding")
+            prompts["grounding"] = self.prompts.spoken(features, context, "grounding", known=known)
         for task in tasks:
             if isinstance(task, CategoryTask):
                 table = self.text.classes(task.resolve()).to(self.query_content)
                 context.memory[self.predict.memory] = Memory(table[None])
+            elif isinstance(task, ClassPrompts):
+                features = self.text.classes(task.vocabulary)[:, None]
+                prompts["category"] = self.prompts.spoken(features, context, "category")
         return prompts
 
     def save_extra(self, folder: Path) -> None:
@@ -295,7 +304,7 @@ class UniVS(ClipModel):
 
     def _tasks_of(self, task: Task | Sequence[Task]) -> tuple[Task, ...]:
         tasks = as_tasks(task)
-        self.check_tasks(tuple(t for t in tasks if not isinstance(t, Recall)))
+        self.check_tasks(tuple(t for t in tasks if not isinstance(t, Recall | ClassPrompts)))
         return tasks
 
     def _begin(
@@ -313,14 +322,14 @@ class UniVS(ClipModel):
         state.needs_learnable = True
         return state
 
-    def _context(self, levels: Mapping[int, Tensor], indices: Sequence[int]) -> DecoderContext:
-        return self.decoder.context(levels, self._times(indices))
+    def clip_context(self, levels: Mapping[int, Tensor], indices: Sequence[int]) -> DecoderContext:
+        return self.decoder.context(levels, self.times(indices))
 
-    def _times(self, indices: Sequence[int]) -> Sequence[int] | None:
+    def times(self, indices: Sequence[int]) -> Sequence[int] | None:
         """Frame indices where time is absolute."""
         return indices if self.config.time == "absolute" else None
 
-    def _gather(self, tasks: Sequence[Task], frames: Tensor, state: UniVSState | None) -> ClipHints:
+    def gather(self, tasks: Sequence[Task], frames: Tensor, state: UniVSState | None) -> ClipHints:
         hinted = [task for task in tasks if isinstance(task, HintTask)]
         remembered = state is not None and state.prompts.ids
         if (hinted or remembered) and len(frames) != 1:
@@ -354,47 +363,7 @@ class UniVS(ClipModel):
             if key not in memory.ids:
                 memory.add(key, indices[0] + frame)
         sampler = self.sampler(memory.num_tokens)
-        found = sample_hints(hinted, sampler, context, padded, self._times(indices))
+        found = sample_hints(hinted, sampler, context, padded, self.times(indices))
         for frame, tokens in found.items():
             for key, (features, positions) in tokens.items():
                 memory.write(key, indices[0] + frame, features, positions)
-
-    def _train_clip(
-        self,
-        frames: Tensor,
-        tasks: tuple[Task, ...],
-        levels: dict[int, Tensor],
-        generator: torch.Generator | None,
-    ) -> ClipOutput:
-        num_frames = frames.shape[1]
-        indices = tuple(range(num_frames))
-        context = self._context(levels, indices)
-        prompts = self._text_prompts(tasks, context)
-        hinted = self._gather(tasks, frames, None)
-        if hinted.hints:
-            shuffle = None if generator is None else partial(torch.randperm, generator=generator)
-            sampler = self.sampler(self.config.tokens_per_prompt, shuffle)
-            found = sample_hints(
-                hinted, sampler, context, self.padded_size(frames), self._times(indices)
-            )
-            first = hinted.first_frames
-            tokens = [found[first[key]][key] for keys in hinted.objects for key in keys]
-            features, positions = (torch.stack(x)[None] for x in zip(*tokens, strict=True))
-            content, position = (
-                x.mean(dim=2)[:, :, None].expand(-1, -1, num_frames, -1)
-                for x in (features, positions)
-            )
-            prompts["visual"] = Prompts(
-                content + self.prompts.types["visual"], position, Memory(features, positions)
-            )
-        queries = self.queries(prompts, context)
-        slices, ids = object_queries(tasks, hinted, None, queries.groups)
-        return ClipOutput(
-            self.decoder(queries, context).predictions,
-            levels[MASK_STRIDE],
-            queries.groups,
-            model_size=(int(frames.shape[-2]), int(frames.shape[-1])),
-            frame_indices=indices,
-            object_slices=slices,
-            object_ids=ids,
-        )

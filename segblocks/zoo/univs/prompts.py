@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segblocks.nn import DecoderContext, LanguageToImageAttention, Memory
@@ -31,6 +32,8 @@ class PromptEncoder(nn.Module):
     Args:
         config: the numbers.
     """
+
+    no_decay_names = ("types",)
 
     def __init__(self, config: UniVSConfig) -> None:
         super().__init__()
@@ -61,7 +64,9 @@ class PromptEncoder(nn.Module):
             Memory(everything.features[None], everything.positions[None], shown),
         )
 
-    def spoken(self, features: Tensor, context: DecoderContext, kind: str) -> Prompts:
+    def spoken(
+        self, features: Tensor, context: DecoderContext, kind: str, *, known: Tensor | None = None
+    ) -> Prompts:
         """Make the queries of prompts in words.
 
         Args:
@@ -69,6 +74,7 @@ class PromptEncoder(nn.Module):
                 its words.
             context: of the clip.
             kind: "category" or "grounding".
+            known: (N, L - 1) bool, the words that a prompt has; None for all.
         """
         batch, frames = context.levels[STRIDES[0]].tokens.shape[:2]
         given = features.to(self.types[kind])
@@ -80,7 +86,11 @@ class PromptEncoder(nn.Module):
             tokens = tokens[:, :, None].expand(-1, -1, frames, -1)
         tokens = tokens.unflatten(1, features.shape[:2]).transpose(2, 3)
         whole = tokens[..., 0, :]
-        return Prompts(whole + self.types[kind], whole, Memory(tokens))
+        mask = None
+        if known is not None:
+            there = F.pad(known.to(tokens.device), (1, 0), value=True)
+            mask = there[None].expand(batch, -1, -1)
+        return Prompts(whole + self.types[kind], whole, Memory(tokens, mask=mask))
 
 
 def _mean_of_filled(tokens: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from segblocks.tasks import Task
+from segblocks.text import Vocabulary
 from segblocks.tracking.entities import EntityTracker
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
@@ -17,6 +18,18 @@ class Recall(Task):
     """Ask for the objects that the memory of prompts holds, where nothing new is shown."""
 
     name = "recall"
+
+
+@dataclass(frozen=True)
+class ClassPrompts(Task):
+    """Ask for all that is of a class, with a prompt for each class; in training.
+
+    Args:
+        vocabulary: the classes.
+    """
+
+    name = "classes"
+    vocabulary: Vocabulary
 
 
 @dataclass

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from segblocks._optional import require
@@ -19,6 +16,13 @@ from segblocks.text import (
     get_templates,
     get_text_encoder,
     get_vocabulary,
+)
+from segblocks.zoo.univs.expressions import (
+    ExpressionEncoder,
+    ExpressionFeatures,
+    clean_expression,
+    expression_encoder,
+    gather_expressions,
 )
 
 #: Rows of the official table of 3938 classes: vocabulary -> index of its first class.
@@ -33,87 +37,8 @@ OFFICIAL_ROWS = {
 }
 OFFICIAL_CLASSES = 3938
 
-_DROPPED = re.compile(r"[0-9().,'!?\"*#:;]")
-_SPACED = re.compile(r"[_/\-\s]+")
-
-
-class ExpressionFeatures(NamedTuple):
-    """What an encoder says of E expressions: of each word (E, W, d), and of the whole (E, d)."""
-
-    words: Tensor
-    sentences: Tensor
-
-
-class ExpressionEncoder(Protocol):
-    """Turn expressions into features of their words and of the whole."""
-
-    def __call__(self, expressions: Sequence[str]) -> ExpressionFeatures: ...
-
-
-class WordsOneByOne:
-    """Make features of expressions with an encoder of sentences, which sees each word alone.
-
-    Args:
-        encoder: of sentences.
-
-    Example:
-        >>> from segblocks.text import HashEncoder
-        >>> words, sentences = WordsOneByOne(HashEncoder(8))(["the red star", "a dog"])
-        >>> words.shape, sentences.shape
-        (torch.Size([2, 3, 8]), torch.Size([2, 8]))
-    """
-
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder = encoder
-
-    def __call__(self, expressions: Sequence[str]) -> ExpressionFeatures:
-        """Encode E expressions; the words of short ones are repeated in turn."""
-        split = [expression.split() for expression in expressions]
-        most = max(map(len, split))
-        even = [words[n % len(words)] for words in split for n in range(most)]
-        return ExpressionFeatures(
-            self.encoder(even).unflatten(0, (len(split), most)), self.encoder(expressions)
-        )
-
-
-class CLIPExpressions:
-    """Make features of expressions with the text part of CLIP, as the official code does.
-
-    The words are all positions of the first template, what follows the end of the sentence
-    included; the whole is the mean of the sentences' ends over all templates. None is normalised.
-
-    Args:
-        model: of open_clip.
-        tokenizer: of open_clip, with ``encode``.
-        templates: sentences with a place for the expression.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, templates: Sequence[str]) -> None:
-        self._model = model.eval()
-        self._tokenizer = tokenizer
-        self._templates = tuple(templates)
-
-    @torch.no_grad()
-    def __call__(self, expressions: Sequence[str]) -> ExpressionFeatures:
-        """Encode E expressions."""
-        encoded = [self._encode([t.replace("{}", e) for t in self._templates]) for e in expressions]
-        words = torch.stack([tokens[0] for tokens, _ in encoded])
-        return ExpressionFeatures(words, torch.stack([ends.mean(dim=0) for _, ends in encoded]))
-
-    def tokens(self, sentence: str) -> list[int]:
-        """Tokenize; a sentence that is too long is cut, and then has no end (as official)."""
-        tokenizer, length = self._tokenizer, self._model.positional_embedding.shape[0]
-        ids = [tokenizer.sot_token_id, *tokenizer.encode(sentence), tokenizer.eot_token_id]
-        return (ids + [0] * length)[:length]
-
-    def _encode(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """All positions (N, L, d), and those of the sentences' ends (N, d)."""
-        model = self._model
-        ids = torch.tensor([self.tokens(sentence) for sentence in sentences])
-        x = model.token_embedding(ids) + model.positional_embedding
-        x = model.transformer(x, attn_mask=model.attn_mask)
-        tokens = (model.ln_final(x) @ model.text_projection).float()
-        return tokens, tokens[torch.arange(len(ids)), ids.argmax(dim=-1)]
+# With their words, so that a training does not encode the same sentences again and again.
+_KEPT_EXPRESSIONS = 256
 
 
 class UniVSText:
@@ -138,7 +63,7 @@ class UniVSText:
         self.official_table: Tensor | None = None
         self._encoder: TextEncoder | None = None
         self._expressions: ExpressionEncoder | None = None
-        self._known: dict[str, ExpressionFeatures] = {}
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     def use_table(self, table: TextEmbeddings | Tensor) -> None:
         """Take the embeddings of classes from a table.
@@ -193,13 +118,17 @@ class UniVSText:
             ValueError: the text encoder makes embeddings of another size.
             ImportError: the packages of the text encoder are missing.
         """
-        cleaned = tuple(clean_expression(expression) for expression in expressions)
-        key = "\n".join(cleaned)
-        if key not in self._known:
-            if self._expressions is None:
-                self._expressions = self._load_expressions()
-            self._known = {key: self._expressions(cleaned)}  # those of the video at hand
-        return self._known[key]
+        cleaned = [clean_expression(expression) for expression in expressions]
+        new = tuple(dict.fromkeys(e for e in cleaned if e not in self._known))
+        if new:
+            words, sentences, known = self._encode(new)
+            for n, expression in enumerate(new):
+                own = words[n] if known is None else words[n][known[n]]
+                self._known[expression] = own, sentences[n]
+        found = [self._known[expression] for expression in cleaned]
+        while len(self._known) > _KEPT_EXPRESSIONS:
+            del self._known[next(iter(self._known))]
+        return gather_expressions(*zip(*found, strict=True))
 
     def save(self, path: Path) -> None:
         """Write the table of class names, where there is one, so that no encoder is needed."""
@@ -207,9 +136,18 @@ class UniVSText:
             self.table.save(path)
 
     def load(self, path: Path) -> None:
-        """Read what :meth:`save` wrote, where it did."""
-        if path.is_file():
-            self.use_table(TextEmbeddings.load(path))
+        """Read what :meth:`save` wrote, where it did.
+
+        Raises:
+            ValueError: the file is damaged, or its vectors are of another size; names the file.
+        """
+        if not path.is_file():
+            return
+        table = TextEmbeddings.load(path)
+        try:
+            self.use_table(table)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def _extend(self, names: Sequence[str]) -> None:
         encoder = self._load()
@@ -219,16 +157,11 @@ class UniVSText:
         else:
             self.table = self.table.extended(names, encoder)
 
-    def _load_expressions(self) -> ExpressionEncoder:
-        kind, _, rest = self.encoder_name.partition("/")
-        model, _, weights = rest.partition("/")
-        if kind != "open_clip":
-            return WordsOneByOne(self._load())
-        open_clip = require("open_clip", "text")
-        loaded = open_clip.create_model(model, pretrained=weights)
-        loaded.visual = None  # the larger part, and not needed
-        templates = resolve_templates(self.templates)
-        return CLIPExpressions(loaded, open_clip.get_tokenizer(model), templates)
+    def _encode(self, expressions: Sequence[str]) -> ExpressionFeatures:
+        if self._expressions is None:
+            templates = resolve_templates(self.templates)
+            self._expressions = expression_encoder(self._load(), templates)
+        return self._expressions(expressions)
 
     def _load(self) -> TextEncoder:
         if self._encoder is None:
@@ -257,16 +190,3 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
         return get_templates(templates)
     open_clip = require("open_clip", "text")
     return ("{}.", *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES))
-
-
-def clean_expression(expression: str) -> str:
-    """Bring an expression to the form that UniVS was trained with.
-
-    Small letters, without digits and punctuation.
-
-    Example:
-        >>> clean_expression("The man in a T-shirt (2nd from the left).")
-        'the man in a t shirt nd from the left'
-    """
-    plain = _SPACED.sub(" ", _DROPPED.sub("", expression.lower())).strip()
-    return plain or expression
