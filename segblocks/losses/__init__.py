@@ -14,6 +14,11 @@ from segblocks.losses.masks import (
 )
 from segblocks.losses.objects import object_mask_losses, with_background
 from segblocks.losses.point_sums import PointSums, point_sums, sums_of_logits
+from segblocks.losses.reidentification import (
+    ReidentificationLosses,
+    hardest_pairs_losses,
+    reidentification_losses,
+)
 from segblocks.losses.semantic import SemanticLosses, SemanticPointLoss
 from segblocks.losses.taxonomy import TaxonomyMatchingLoss, presence_loss
 from segblocks.losses.temporal_pairs import Appearances, ContrastPairs, temporal_pairs
@@ -27,6 +32,7 @@ __all__ = [
     "MaskLosses",
     "PointMaskLoss",
     "PointSums",
+    "ReidentificationLosses",
     "SemanticLosses",
     "SemanticPointLoss",
     "TaxonomyMatchingLoss",
@@ -35,6 +41,7 @@ __all__ = [
     "cosine_auxiliary",
     "focal_loss",
     "group_logits",
+    "hardest_pairs_losses",
     "info_nce",
     "losses_from_sums",
     "object_mask_losses",
@@ -42,6 +49,7 @@ __all__ = [
     "point_mask_losses",
     "point_sums",
     "presence_loss",
+    "reidentification_losses",
     "sums_of_logits",
     "temporal_pairs",
     "uncertain_points",

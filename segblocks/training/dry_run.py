@@ -167,7 +167,7 @@ def dry_run(
         problems.append(f"initial: {_say(error)}")
         model, lines = recipe.build_model(initial=False)
     freeze(model, recipe.loop.frozen)
-    step = TrainingStep(model, recipe.build_criterion()).to(place).train()
+    step = recipe.build_step(model).to(place).train()
     costs = [_cost(step, recipe, sources, checks, task, place) for task in _tasks(checks)]
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)

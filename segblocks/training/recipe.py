@@ -17,10 +17,12 @@ from segblocks.data.dataset import VideoDataset
 from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.overrides import close_matches, fit_value, replace_field, split_word
 from segblocks.training.settings import LoopSettings
+from segblocks.training.step import TrainingStep
 from segblocks.zoo import PretrainedModel, create_model
 from segblocks.zoo.registry import RANDOM, get_entry
 
-_CHANGEABLE = ("model", "sources", "criterion", "loop", "initial", "total_batch")
+_CHANGEABLE = ("model", "sources", "criterion", "step", "loop", "initial", "total_batch")
+_OPTIONS = (inspect.Parameter.KEYWORD_ONLY,)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Recipe:
         model_overrides: fields of the model's config that differ from its defaults.
         criterion_options: keyword arguments of ``criterion``.
         initial: what weights training starts from.
+        step: makes of model and losses what turns clips into losses, with ``step_options``.
+        step_options: keyword arguments of ``step``.
         total_batch: clips of one step of the optimiser over all processes, as the recipe means it;
             None where it does not matter.
     """
@@ -73,6 +77,8 @@ class Recipe:
     model_overrides: Mapping[str, Any] = field(default_factory=dict)
     criterion_options: Mapping[str, Any] = field(default_factory=dict)
     initial: InitialWeights = field(default_factory=InitialWeights)
+    step: Callable[..., TrainingStep] = TrainingStep
+    step_options: Mapping[str, Any] = field(default_factory=dict)
     total_batch: int | None = None
 
     @property
@@ -85,7 +91,7 @@ class Recipe:
 
         Args:
             words: such as ``loop.steps=1000``, ``model.embed_dim=128``,
-                ``criterion.num_points=64``, ``sources.ovis.weight=0``,
+                ``criterion.num_points=64``, ``step.max_prompts=8``, ``sources.ovis.weight=0``,
                 ``initial.checkpoint=w.pth``.
 
         Raises:
@@ -117,6 +123,14 @@ class Recipe:
     def build_criterion(self) -> nn.Module:
         """Make the losses."""
         return self.criterion(**self.criterion_options)
+
+    def build_step(self, model: nn.Module) -> TrainingStep:
+        """Make what turns clips into losses.
+
+        Args:
+            model: of :meth:`build_model`.
+        """
+        return self.step(model, self.build_criterion(), **self.step_options)
 
     def open_source(self, name: str, roots: Mapping[str, Path]) -> ClipSource:
         """Open one dataset.
@@ -192,22 +206,25 @@ class Recipe:
             changed = replace_field(config, path[1:], value, where="model")
             options = {**self.model_overrides, path[1]: getattr(changed, path[1])}
             return dataclasses.replace(self, model_overrides=options)
-        if path[0] == "criterion" and len(path) > 1:
-            return self._replace_criterion(".".join(path[1:]), value)
+        if path[0] in ("criterion", "step") and len(path) > 1:
+            return self._replace_option(path[0], ".".join(path[1:]), value)
         if path[0] not in _CHANGEABLE:
             raise ValueError(
                 f"a recipe has no field {path[0]!r}{close_matches(path[0], _CHANGEABLE)}"
             )
         return replace_field(self, path, value)
 
-    def _replace_criterion(self, name: str, value: Any) -> Recipe:
-        known = inspect.signature(self.criterion).parameters
+    def _replace_option(self, part: str, name: str, value: Any) -> Recipe:
+        made: Callable[..., Any] = getattr(self, part)
+        # Model and losses are no options of a step.
+        known = [p.name for p in inspect.signature(made).parameters.values() if p.kind in _OPTIONS]
         if name not in known:
-            raise ValueError(f"criterion has no field {name!r}{close_matches(name, known)}")
-        maker = self.criterion.__init__ if isinstance(self.criterion, type) else self.criterion
+            raise ValueError(f"{part} has no field {name!r}{close_matches(name, known)}")
+        maker = made.__init__ if isinstance(made, type) else made
         hint = typing.get_type_hints(maker).get(name, Any)
-        options = {**self.criterion_options, name: fit_value(value, hint, f"criterion.{name}")}
-        return dataclasses.replace(self, criterion_options=options)
+        given: Mapping[str, Any] = getattr(self, f"{part}_options")
+        options = {**given, name: fit_value(value, hint, f"{part}.{name}")}
+        return dataclasses.replace(self, **{f"{part}_options": options})
 
 
 def _drop_tasks(source: RecipeSource) -> RecipeSource:

@@ -16,7 +16,6 @@ from segblocks.training.loop import TrainingSummary, train
 from segblocks.training.random_state import seed_everything
 from segblocks.training.recipe import Recipe
 from segblocks.training.run_record import RUN_FILE, check_same_run, write_run_record
-from segblocks.training.step import TrainingStep
 from segblocks.zoo import PretrainedModel, load_checkpoint
 from segblocks.zoo.checkpoint import file_hash
 
@@ -86,7 +85,7 @@ def run_recipe(
             # That of the run which is forgotten would be taken for this one's.
             shutil.rmtree(out / MODEL_FOLDER)
         write_run_record(recipe, folders, weights, out)
-    step = TrainingStep(model, recipe.build_criterion())
+    step = recipe.build_step(model)
     summary = train(
         step, dataset, recipe.loop, out=out, resume=resume, progress=progress, device=device
     )

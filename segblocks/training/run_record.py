@@ -84,6 +84,7 @@ def _identity(recipe: Recipe, roots: Mapping[str, Path]) -> dict[str, Any]:
         "model": recipe.model,
         "options": recipe.model_overrides,
         "criterion": recipe.criterion_options,
+        "step": recipe.step_options,
         "initial": recipe.initial,
         "clips": clips,
     }
