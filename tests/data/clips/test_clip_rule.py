@@ -45,6 +45,25 @@ def test_frames_lie_near_the_reference(annotated, num_frames, spare, order, task
         assert np.array_equal(truth.masks, video.read_truth(frame).masks)
 
 
+@pytest.mark.parametrize("task", ["vis", "vos"])
+def test_further_frames_come_from_the_whole_video_after_the_clip(task):
+    video = boxes_video({1: dict.fromkeys(range(20), BOX)}, 20, annotated=range(20))
+    rule = ClipRule(num_frames=2, reach=2, further=3)
+    seen = set()
+    for seed in range(40):
+        choice = rule.choose(np.random.default_rng(seed), video, task)
+        clip, further = choice.frames[:2], choice.frames[2:]
+        assert clip[1] - clip[0] <= 2
+        assert choice.reference < 2
+        assert list(further) == sorted(set(further) - set(clip))
+        assert (len(further), len(choice.truths)) == (3, 5)
+        seen |= {frame - clip[0] for frame in further}
+    assert min(seen) < -10
+    assert max(seen) > 10
+    short = boxes_video({1: dict.fromkeys(range(3), BOX)}, 3, annotated=range(3))
+    assert len(rule.choose(np.random.default_rng(0), short, task).frames) == 3
+
+
 def test_all_near_frames_are_taken_at_some_time():
     video, rule = moving_boxes(num_frames=12), ClipRule(num_frames=2, reach=3)
     found = set()
@@ -160,6 +179,7 @@ def test_an_object_without_class_is_an_error():
         ({"min_area": 0}, "min_area"),
         ({"point_share": 0.7, "box_share": 0.4}, "at most 1 together"),
         ({"point_share": -0.1}, "point_share"),
+        ({"further": -1}, "further must be at least 0"),
     ],
 )
 def test_wrong_numbers_raise(numbers, message):
