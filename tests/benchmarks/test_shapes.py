@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.learning import shapes
+from benchmarks.learning import shape_changes, shapes
 from benchmarks.learning.id_switches import IdSwitches
 from segblocks.data import VideoSample
+from segblocks.data.clips import TrainingClip
 from segblocks.results import FrameResult, TrackSummary, VideoSegmentation, VideoSegmentationBuilder
 from segblocks.tasks import VIS
 from segblocks.zoo.gvseg import GvSeg
@@ -131,3 +132,18 @@ def test_switches_are_counted_over_gaps() -> None:
 def _there(sample: VideoSample, identity: int, t: int) -> bool:
     truth = sample.read_truth(t)
     return identity in truth.ids and bool(truth.masks[truth.ids.index(identity)].any())
+
+
+def test_changes_are_those_between_the_nearest_frames_that_show_an_object() -> None:
+    masks = torch.zeros(2, 4, 64, 96, dtype=torch.bool)
+    masks[0, [0, 1, 3], 8:40, 8:40] = True
+    masks[1, :3, 8:40, 48:80] = True
+    clip = TrainingClip(
+        "made", torch.zeros(4, 3, 64, 96, dtype=torch.uint8), (), masks, None, None, None, None,
+        (3, 4, 5, 9), (0,)
+    )  # fmt: skip
+    assert list(shape_changes.changes(clip, 3, 4)) == [(5, 0.0)]
+    masks[0, 3] = masks[0, 3].roll(24, dims=1)
+    ((distance, change),) = shape_changes.changes(clip, 3, 4)
+    assert distance == 5
+    assert change > 0.1

@@ -88,6 +88,9 @@ _NANO = Recipe(
         "embed_dim": GVSEG_NANO.embed_dim,
         "num_points": 4096,
         "min_area": 16,
+        # Masks of a few cells of stride 4 change by more than the paper's 0.2 from frame to frame.
+        "max_change": 0.5,
+        "reach": 3,
     },
     loop=LoopSettings(
         steps=12_000,
