@@ -11,6 +11,8 @@ from segblocks.training.recipes import (
     tarvis_pretrain,
     tarvis_synthetic,
     tmt_vis,
+    univs,
+    univs_nano,
     vis_nano,
 )
 
@@ -23,6 +25,8 @@ _FAMILIES = (
     gvseg,
     gvseg_nano,
     tmt_vis,
+    univs,
+    univs_nano,
     vis_nano,
 )
 _RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}

@@ -6,7 +6,9 @@ from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.convert import UniVSSource
 from segblocks.zoo.univs.expressions import ExpressionFeatures
 from segblocks.zoo.univs.model import UniVS
+from segblocks.zoo.univs.nano import UNIVS_NANO
 from segblocks.zoo.univs.policy import UniVSPolicy
+from segblocks.zoo.univs.start import start_from
 from segblocks.zoo.univs.text import UniVSText
 from segblocks.zoo.univs.training import UniVSOutput
 
@@ -27,6 +29,12 @@ for _backbone, _parameters in {
         ),
         source="univs",
     )
+register_model(
+    "univs_nano",
+    UNIVS_NANO,
+    UniVS,
+    description=("UniVS, EfficientNet-Lite0: VIS, VPS, VSS, VOS, PVOS, PET, EVS, RefVOS on a CPU"),
+)
 
 __all__ = [
     "ExpressionFeatures",
@@ -36,4 +44,5 @@ __all__ = [
     "UniVSPolicy",
     "UniVSSource",
     "UniVSText",
+    "start_from",
 ]

@@ -44,6 +44,8 @@ class UniVSConfig:
         permute_time: in training, mask embeddings are permuted over time.
         official_compat: sample prompts as the official code does where that is a mistake: small
             objects that no eighth pixel hits, slots of the memory before an object appeared.
+        short_side: to which frames of a video are resized, see
+            :class:`~segblocks.zoo.univs.UniVSPolicy`; None is the official 640.
         drop_path: of a Swin backbone in training.
         size_multiple: frames are padded at the right and the lower border to multiples of it.
         padding_value: of padded pixels on the scale of 0..255; None is the mean colour, as in the
@@ -75,6 +77,7 @@ class UniVSConfig:
     grounding_average: bool = True
     permute_time: bool = True
     official_compat: bool = False
+    short_side: int | None = None
     drop_path: float = 0.3
     size_multiple: int = 32
     padding_value: float | None = None

@@ -251,7 +251,11 @@ class UniVS(ClipModel):
             settings: of :class:`UniVSPolicy`.
         """
         tasks = self._tasks_of(task)
-        defaults = {"official_compat": self.config.official_compat}
+        defaults = {
+            "official_compat": self.config.official_compat,
+            "short_side": self.config.short_side,
+        }
+        settings = {name: value for name, value in settings.items() if value is not None}
         return UniVSPolicy(tasks, norm=self.predict.norm, **{**defaults, **settings})
 
     def queries(
