@@ -161,8 +161,8 @@ def clean_expression(expression: str) -> str:
     Small letters, without digits and punctuation.
 
     Example:
-        >>> clean_expression("The man in a T-shirt (2nd from the left).")
-        'the man in a t shirt nd from the left'
+        >>> clean_expression("The man in a T-shirt (4 from the left).")
+        'the man in a t shirt from the left'
     """
     plain = _SPACED.sub(" ", _DROPPED.sub("", expression.lower())).strip()
     return plain or expression

@@ -28,7 +28,7 @@ def test_videos_are_those_of_the_world_with_a_seed_of_their_own() -> None:
         ({"length": "many"}, "'many'"),
         ({"preset": "tinny"}, "did you mean 'tiny'"),
         ({"task": "vso"}, "'vso'"),
-        ({"sise": 3}, "did you mean 'size'"),
+        ({"sizes": 3}, "did you mean 'size'"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
