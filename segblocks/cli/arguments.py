@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 # Options whose value may begin with a minus that is none of an option.
-_WITH_COORDINATES = ("--point",)
+_WITH_COORDINATES = ("--point", "--box")
 _FRAME = re.compile(r"(\d+):(.+)", re.DOTALL)
 _USER_ERROR = 2
 
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse words; a negative coordinate after ``--point`` is its value."""
+        """Parse words; a negative coordinate after ``--point`` or ``--box`` is its value."""
         joined: list[str] = []
         for word in args or ():
             if joined and joined[-1] in _WITH_COORDINATES and re.match(r"-[\d.]", word):
@@ -81,24 +81,33 @@ def words(text: str) -> list[str]:
     return [word for word in (part.strip() for part in text.split(",")) if word]
 
 
-def point(text: str) -> tuple[int, tuple[float, float]]:
+def point(text: str) -> tuple[int, tuple[float, ...]]:
     """Take ``X,Y`` or ``FRAME:X,Y``; the frame is 0 where none is given."""
-    frame, rest = _split_frame(text)
-    try:
-        x, y = map(float, rest.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected X,Y such as 120,80, or FRAME:X,Y, got {text!r}"
-        ) from None
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise argparse.ArgumentTypeError(f"expected finite numbers, got {text!r}")
-    return frame, (x, y)
+    return _numbers(text, 2, "X,Y such as 120,80, or FRAME:X,Y")
+
+
+def box(text: str) -> tuple[int, tuple[float, ...]]:
+    """Take ``X0,Y0,X1,Y1`` or the same after ``FRAME:``; the frame is 0 where none is given."""
+    return _numbers(text, 4, "X0,Y0,X1,Y1 such as 10,20,90,160, or FRAME:X0,Y0,X1,Y1")
 
 
 def mask(text: str) -> tuple[int, Path]:
     """Take ``FILE`` or ``FRAME:FILE``; the frame is 0 where none is given."""
     frame, rest = _split_frame(text)
     return frame, path(rest)
+
+
+def _numbers(text: str, count: int, expected: str) -> tuple[int, tuple[float, ...]]:
+    frame, rest = _split_frame(text)
+    try:
+        values = tuple(map(float, rest.split(",")))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    if not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"expected finite numbers, got {text!r}")
+    return frame, values
 
 
 def _split_frame(text: str) -> tuple[int, str]:

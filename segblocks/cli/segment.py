@@ -7,12 +7,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segblocks.cli.arguments import count, mask, path, point, score, words
+from segblocks.cli.arguments import box, count, mask, path, point, score, words
 
 if TYPE_CHECKING:
     from segblocks.tasks import Task
 
-_DEFAULT_VOCABULARY = {"vis": "youtube_vis_2021", "vps": "vipseg"}
+_DEFAULT_VOCABULARY = {"vis": "youtube_vis_2021", "vps": "vipseg", "vss": "vspw"}
+# What each task is told by; it needs one of them, but for classes.
+_OPTIONS = {
+    "vis": ("vocabulary", "classes"),
+    "vps": ("vocabulary", "classes"),
+    "vss": ("vocabulary", "classes"),
+    "vos": ("mask",),
+    "pet": ("point",),
+    "evs": ("mask", "box", "point"),
+    "refvos": ("text",),
+}
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -29,7 +39,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         type=path,
         help="file with its weights, or such a folder; not where --model is one",
     )
-    parser.add_argument("--task", required=True, choices=("vis", "vps", "vos", "pet"))
+    parser.add_argument("--task", required=True, choices=tuple(_OPTIONS))
     parser.add_argument("--out", type=path, required=True, help="folder for the results")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier result of this task in --out"
@@ -45,7 +55,7 @@ def _add_task_options(group: Any) -> None:
         type=mask,
         action="append",
         metavar="[FRAME:]FILE",
-        help="vos: picture of the objects in a frame (default: the first, 0); each value, or "
+        help="vos, evs: picture of the objects in a frame (default: the first, 0); each value, or "
         "colour, but 0 is an object; may be repeated for later frames",
     )
     group.add_argument(
@@ -53,17 +63,31 @@ def _add_task_options(group: Any) -> None:
         type=point,
         action="append",
         metavar="[FRAME:]X,Y",
-        help="pet: a pixel of an object in a frame (default: the first, 0), 0,0 being the top left "
-        "one; repeated for each object",
+        help="pet, evs: a pixel of an object in a frame (default: the first, 0), 0,0 being the top "
+        "left one; repeated for each object",
+    )
+    group.add_argument(
+        "--box",
+        type=box,
+        action="append",
+        metavar="[FRAME:]X0,Y0,X1,Y1",
+        help="evs: the edges of an object in a frame (default: the first, 0); repeated for each "
+        "object; one kind of hint at a time",
+    )
+    group.add_argument(
+        "--text",
+        action="append",
+        metavar="SENTENCE",
+        help='refvos: what to look for, such as "the red star"; repeated for each object',
     )
     group.add_argument(
         "--vocabulary",
-        help="vis, vps: name of a class list, or class names with commas between them, one name "
-        "with a comma behind it "
-        f"(default: {_DEFAULT_VOCABULARY['vis']} for vis, {_DEFAULT_VOCABULARY['vps']} for vps)",
+        help="vis, vps, vss: name of a class list, or class names with commas between them, one "
+        "name with a comma behind it "
+        f"(default: {', '.join(f'{name} for {t}' for t, name in _DEFAULT_VOCABULARY.items())})",
     )
     group.add_argument(
-        "--classes", type=words, metavar="A,B", help="vis, vps: only these of the vocabulary"
+        "--classes", type=words, metavar="A,B", help="vis, vps, vss: only these of the vocabulary"
     )
 
 
@@ -146,29 +170,41 @@ def build_task(args: argparse.Namespace) -> Task:
     Raises:
         ValueError: an option that the task does not take or lacks, or whose content is wrong.
     """
-    takes = {"vos": ("mask",), "pet": ("point",)}.get(args.task, ("vocabulary", "classes"))
-    for option in ("mask", "point", "vocabulary", "classes"):
+    takes = _OPTIONS[args.task]
+    for option in dict.fromkeys(option for options in _OPTIONS.values() for option in options):
         if option not in takes and getattr(args, option) is not None:
             raise ValueError(f"--task {args.task} does not take --{option}")
-    if takes[0] in ("mask", "point") and getattr(args, takes[0]) is None:
-        raise ValueError(f"--task {args.task} needs --{takes[0]}")
+    given = [option for option in takes if getattr(args, option) is not None]
+    if args.task in _DEFAULT_VOCABULARY:
+        return _by_class(args)
+    if len(given) != 1:
+        names = " or ".join(f"--{option}" for option in takes)
+        raise ValueError(f"--task {args.task} needs {names}{', one of them' * bool(given)}")
 
-    from segblocks.tasks import PET, VIS, VPS
+    from segblocks.tasks import EVS, PET, RefVOS
 
-    if args.task == "vos":
-        return _vos(args.mask)
+    if args.task == "refvos":
+        return RefVOS(args.text)
+    if given == ["mask"]:
+        return _by_masks(args.task, args.mask)
+    found: dict[int, list[tuple[float, ...]]] = {}
+    for frame, values in getattr(args, given[0]):
+        found.setdefault(frame, []).append(values)
     if args.task == "pet":
-        points: dict[int, list[tuple[float, float]]] = {}
-        for frame, xy in args.point:
-            points.setdefault(frame, []).append(xy)
-        return PET(points)
+        return PET(found)
+    return EVS(points=found) if given == ["point"] else EVS(boxes=found)
+
+
+def _by_class(args: argparse.Namespace) -> Task:
+    from segblocks.tasks import VIS, VPS, VSS
+
     vocabulary = args.vocabulary or _DEFAULT_VOCABULARY[args.task]
-    return {"vis": VIS, "vps": VPS}[args.task](_vocabulary(vocabulary), args.classes)
+    return {"vis": VIS, "vps": VPS, "vss": VSS}[args.task](_vocabulary(vocabulary), args.classes)
 
 
-def _vos(pictures: list[tuple[int, Path]]) -> Task:
+def _by_masks(task: str, pictures: list[tuple[int, Path]]) -> Task:
     from segblocks.inference.mask_files import read_masks
-    from segblocks.tasks import VOS
+    from segblocks.tasks import EVS, VOS
 
     read: dict[int, Any] = {}
     for frame, file in pictures:
@@ -176,7 +212,8 @@ def _vos(pictures: list[tuple[int, Path]]) -> Task:
             raise ValueError(f"--mask: frame {frame} has two pictures; a later one is FRAME:FILE")
         read[frame] = read_masks(file)
     masks = {frame: masks for frame, (masks, _) in read.items()}
-    return VOS(masks, {frame: ids for frame, (_, ids) in read.items()})
+    ids = {frame: ids for frame, (_, ids) in read.items()}
+    return VOS(masks, ids) if task == "vos" else EVS(masks=masks, ids=ids)
 
 
 def _vocabulary(text: str) -> str | list[str]:

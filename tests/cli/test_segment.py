@@ -21,10 +21,12 @@ from segblocks.inference.video import open_video
 from segblocks.label_files import read_label_map, write_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import Track, VideoSegmentation
-from segblocks.tasks import PET, VIS, VOS, VPS
+from segblocks.tasks import EVS, PET, VIS, VOS, VPS
 from segblocks.zoo.checkpoint import save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
+from segblocks.zoo.univs import UniVS
 from tests.cli.shapes_video import make_shapes_video
+from tests.zoo.test_univs import TINY
 
 HEIGHT, WIDTH, FRAMES = 33, 64, 3
 MODEL = "tarvis_resnet50"
@@ -92,6 +94,28 @@ def test_every_task_end_to_end(
         assert [t["id"] for t in result["tracks"]] == ([1, 4, 300] if task == "vos" else [1, 2, 3])
     if task == "vis":
         assert {t["label"] for t in result["tracks"]} <= {"dog", "person"}
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "tracks"),
+    [
+        ("refvos", ["--text", "the red star", "--text", "a ring"], [1, 2]),
+        ("evs", ["--box", "2,3,30,20", "--box", "1:-0.0,5,20,30"], [1, 2]),
+        ("vss", ["--vocabulary", "vspw", "--classes", "wall,sky"], []),
+        ("vps", ["--classes", "person,sky", "--min-score", "0.9"], []),
+    ],
+)
+def test_a_model_of_prompts_takes_sentences_and_boxes(
+    folder: Path, task: str, options: list[str], tracks: list[int]
+) -> None:
+    torch.manual_seed(0)
+    UniVS(TINY).save_pretrained(folder / "univs")
+    line = ["segment", str(folder / "video"), "--model", str(folder / "univs"), "--task", task]
+    line += ["--out", str(folder / "out"), "--device", "cpu", "--short-side", "0", *options]
+    assert main([*line, "--no-progress", "--no-overlay"]) == 0
+    result = json.loads((folder / "out" / "result.json").read_text())
+    assert [track["id"] for track in result["tracks"]] == tracks
+    assert (folder / "out" / "semantic").is_dir() == (task in ("vss", "vps"))
 
 
 class Recorder:
@@ -188,6 +212,14 @@ def test_tasks(folder: Path) -> None:
     pet = task_of(folder, "pet", "--point", "1,2", "--point", "3.5,4", "--point=5,6")
     assert isinstance(pet, PET)
     np.testing.assert_array_equal(pet.hints[0].values, [(1, 2), (3.5, 4), (5, 6)])
+    evs = task_of(folder, "evs", "--box", "1,2,3,4", "--box", "7:-1,2,3,4.5")
+    assert isinstance(evs, EVS)
+    assert evs.hints[7].kind == "box"
+    np.testing.assert_array_equal(evs.hints[7].values, [(-1, 2, 3, 4.5)])
+    assert task_of(folder, "evs", "--point", "1,2").hints[0].kind == "point"
+    assert task_of(folder, "evs", "--mask", str(folder / "masks.png")).object_ids == (1, 4, 300)
+    assert task_of(folder, "refvos", "--text", "a dog").expressions == ("a dog",)
+    assert task_of(folder, "vss").resolve().name == "vspw"
     one = task_of(folder, "vis", "--vocabulary", "traffic light,")
     assert one.resolve().classes == ("traffic light",)
     assert task_of(folder, "vis", "--vocabulary", "union").vocabulary == "union"

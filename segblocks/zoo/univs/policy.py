@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,7 @@ class UniVSPolicy:
             number for the tasks.
         detect_every: new instances are looked for in every so many clips.
         entities: thresholds of VIS and VPS; default: the official ones for the vocabulary.
+        min_score: of a new instance, in place of that of ``entities``.
         min_consistency: of the embeddings of a hinted object, to be taken for it (official: 0.5).
         min_share: of the pixels of a hinted object that no other one wins (official: 0.25).
         official_compat: leave the memory of objects empty before they appeared.
@@ -110,6 +112,7 @@ class UniVSPolicy:
         tokens_per_prompt: int | None = None,
         detect_every: int = 1,
         entities: EntitySettings | None = None,
+        min_score: float | None = None,
         min_consistency: float = 0.5,
         min_share: float = 0.25,
         official_compat: bool = False,
@@ -132,6 +135,8 @@ class UniVSPolicy:
         self.tokens_per_prompt = default if tokens_per_prompt is None else tokens_per_prompt
         self.detect_every = detect_every
         self.entities = entities or self._default_entities()
+        if min_score is not None:
+            self.entities = replace(self.entities, min_score=min_score)
         self.min_consistency = min_consistency
         self.min_share = min_share
         self.official_compat = official_compat
