@@ -11,35 +11,57 @@ from torch import Tensor
 
 from segblocks.nn.backbone import TimmBackbone
 from segblocks.nn.clip_output import ClipOutput, Prediction
+from segblocks.nn.temporal_neck import TemporalNeck
 from segblocks.tasks import Task
 from segblocks.tracking.policy import VideoState
 from segblocks.zoo.hub import PretrainedModel
 from segblocks.zoo.registry import models_for
 
+STRIDES = (32, 16, 8)
+"""The levels that decoders attend to, in their order."""
+MASK_STRIDE = 4
+
 
 class ClipModel(PretrainedModel):
-    """Begin a model that takes clips of frames and sees each frame by a backbone.
+    """Begin a model that takes clips of frames, with its backbone and its neck.
 
-    A system derives from it, sets ``tasks``, and in its constructor ``backbone``.
+    A system derives from it and sets ``tasks``.
 
     Args:
-        config: with ``pixel_mean`` and ``pixel_std`` (RGB, 0..255), ``size_multiple``, to whose
-            multiples frames are padded at the right and the lower border, and ``padding_value`` on
-            the scale of 0..255, None for the mean colour, which is 0 after normalisation.
+        config: with what :class:`~segblocks.nn.TimmBackbone` and
+            :class:`~segblocks.nn.TemporalNeck` are made of; ``pixel_mean`` and ``pixel_std`` (RGB,
+            0..255); ``size_multiple``, to whose multiples frames are padded at the right and the
+            lower border; and ``padding_value`` on the scale of 0..255, None for the mean colour,
+            which is 0 after normalisation.
+        cells: of the neck's temporal attention; None for a neck that sees each frame by itself,
+            Mask2Former's pixel decoder.
         keep_pixels: hold mean and deviation in the state dict, as some official files do.
     """
 
     tasks: tuple[str, ...] = ()
-    backbone: TimmBackbone
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, config: Any, *, keep_pixels: bool = False) -> None:
+    def __init__(
+        self, config: Any, *, cells: Mapping[int, int] | None = None, keep_pixels: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         for name in ("pixel_mean", "pixel_std"):
             value = torch.tensor(getattr(config, name), dtype=torch.float32)
             self.register_buffer(name, value, persistent=keep_pixels)
+        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
+        self.neck = TemporalNeck(
+            self.backbone.channels,
+            config.embed_dim,
+            strides=STRIDES,
+            mask_stride=MASK_STRIDE,
+            num_layers=config.neck_layers,
+            num_heads=config.num_heads,
+            num_points=config.num_points,
+            hidden_dim=config.neck_hidden_dim,
+            cells=cells,
+        )
 
     def extract(self, frames: Tensor) -> dict[int, Tensor]:
         """Normalise, pad and run the backbone, which sees each frame by itself.

@@ -5,10 +5,9 @@ TarViS, UniVS and TMT-VIS took both over with their names, under other prefixes.
 
 from __future__ import annotations
 
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES
 from segblocks.zoo.key_rules import Rename, Rule, packed_attention
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 LEAF = "{leaf:weight|bias}"
 
 

@@ -24,8 +24,9 @@ from segblocks.nn import (
 from segblocks.nn.visual_sampler import frame_time, mask_point, point_position
 from segblocks.tracking import PromptMemory
 from segblocks.zoo import convert_state_dict
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES
 from segblocks.zoo.univs import UniVS, UniVSConfig
-from segblocks.zoo.univs.prompts import MASK_STRIDE, STRIDES, Prompts
+from segblocks.zoo.univs.prompts import Prompts
 from tests import parity
 
 pytestmark = pytest.mark.parity

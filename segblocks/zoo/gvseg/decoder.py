@@ -19,10 +19,9 @@ from segblocks.nn import (
     mlp,
 )
 from segblocks.nn.shape_position_injection import selected_masks
+from segblocks.zoo.clip_model import STRIDES
 from segblocks.zoo.gvseg.config import GvSegConfig
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 THING_GROUPS = ("instance", "object", "object_background")
 
 

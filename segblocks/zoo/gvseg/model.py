@@ -19,17 +19,15 @@ from segblocks.nn import (
     Prediction,
     Queries,
     ShapePositionDescriptor,
-    TemporalNeck,
-    TimmBackbone,
     concatenate_queries,
     mlp,
     sine_position_at,
 )
 from segblocks.tasks import VIS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import ClipModel, backbone_options
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel
 from segblocks.zoo.gvseg.config import GvSegConfig
-from segblocks.zoo.gvseg.decoder import MASK_STRIDE, STRIDES, decoder_steps, thing_shapes
+from segblocks.zoo.gvseg.decoder import decoder_steps, thing_shapes
 from segblocks.zoo.gvseg.hinted import Recall, distinct_keys, read_hints
 from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy, GvSegState
@@ -73,18 +71,6 @@ class GvSeg(ClipModel):
         super().__init__(config)
         dim, hidden = config.embed_dim, config.query_hidden_dim
         self.vocabulary: Vocabulary = config.resolve()
-        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
-        self.neck = TemporalNeck(
-            self.backbone.channels,
-            dim,
-            strides=STRIDES,
-            mask_stride=MASK_STRIDE,
-            num_layers=config.neck_layers,
-            num_heads=config.num_heads,
-            num_points=config.num_points,
-            hidden_dim=config.neck_hidden_dim,
-            cells=None,
-        )
         self.grid_queries = GridQueries(
             dim, config.num_queries, cells=config.grid_cells, hidden_dim=hidden
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES
 from segblocks.zoo.key_rules import Drop, Join, Rename, Rule, packed_attention
-from segblocks.zoo.mask2former_keys import LEAF, MASK_STRIDE, STRIDES, sampling_attention
+from segblocks.zoo.mask2former_keys import LEAF, sampling_attention
 from segblocks.zoo.mask2former_vis.layout import Layout
 
 BACKBONE = "model.pixel_level_module.encoder."

@@ -19,19 +19,15 @@ from segblocks.nn import (
     Predict,
     Queries,
     SelfAttention,
-    TemporalNeck,
-    TimmBackbone,
     mlp,
 )
 from segblocks.tasks import CategoryTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import ClipModel, backbone_options, clip_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch
 from segblocks.zoo.mask2former_vis.classes import class_columns, narrow_classes
 from segblocks.zoo.mask2former_vis.config import Mask2FormerVISConfig
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy, Mask2FormerVISState
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 # Of queries without an object, in the official loss.
 _NO_OBJECT_WEIGHT = 0.1
 
@@ -66,18 +62,6 @@ class Mask2FormerVIS(ClipModel):
         config = config or Mask2FormerVISConfig()
         super().__init__(config)
         self.vocabulary: Vocabulary = config.resolve()
-        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
-        self.neck = TemporalNeck(
-            self.backbone.channels,
-            config.embed_dim,
-            strides=STRIDES,
-            mask_stride=MASK_STRIDE,
-            num_layers=config.neck_layers,
-            num_heads=config.num_heads,
-            num_points=config.num_points,
-            hidden_dim=config.neck_hidden_dim,
-            cells=None,
-        )
         self.query_content = nn.Parameter(torch.randn(config.num_queries, config.embed_dim))
         self.query_position = nn.Parameter(torch.randn(config.num_queries, config.embed_dim))
         self.decoder = Decoder(

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from segblocks.zoo.backbone_keys import detect_backbone, resnet50_rules, swin_rules
 from segblocks.zoo.checkpoint import CheckpointError
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES
 from segblocks.zoo.key_map import KeyMap, compare_state_dicts, meta_state_dict
 from segblocks.zoo.key_rules import Drop, Rename, Rule, Split, packed_attention
 from segblocks.zoo.mask2former_keys import (
     LEAF,
-    MASK_STRIDE,
-    STRIDES,
     decoder_layer_rules,
     feed_forward,
     neck_rules,

@@ -22,20 +22,16 @@ from segblocks.nn import (
     Queries,
     QueryClassHead,
     SelfAttention,
-    TemporalNeck,
-    TimmBackbone,
     concatenate_queries,
     mlp,
 )
 from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
-from segblocks.zoo.clip_model import ClipModel, backbone_options, prediction_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, prediction_of_batch
 from segblocks.zoo.tarvis.config import TarViSConfig
 from segblocks.zoo.tarvis.hinted import HintedObjects, gather_hints
 from segblocks.zoo.tarvis.policy import TarViSPolicy, TarViSState
 from segblocks.zoo.tarvis.queries import GROUPS, TarViSQueries
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 # "free" is trained by nothing and read by nothing; it travels with the official checkpoints.
 MASK_HEADS = (*GROUPS, "free")
 
@@ -65,19 +61,8 @@ class TarViS(ClipModel):
 
     def __init__(self, config: TarViSConfig | None = None) -> None:
         config = config or TarViSConfig()
-        super().__init__(config, keep_pixels=True)
-        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
-        self.neck = TemporalNeck(
-            self.backbone.channels,
-            config.embed_dim,
-            strides=STRIDES,
-            mask_stride=MASK_STRIDE,
-            num_layers=config.neck_layers,
-            num_heads=config.num_heads,
-            num_points=config.num_points,
-            hidden_dim=config.neck_hidden_dim,
-            cells={s: side for s, side in zip(STRIDES, config.cells, strict=False) if side},
-        )
+        cells = {s: side for s, side in zip(STRIDES, config.cells, strict=False) if side}
+        super().__init__(config, cells=cells, keep_pixels=True)
         self.queries = TarViSQueries(
             config.embed_dim,
             num_instances=config.num_instance_queries,

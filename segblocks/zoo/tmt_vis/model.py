@@ -24,14 +24,12 @@ from segblocks.nn import (
     SelfAttention,
     TaxonomyCompiler,
     TaxonomyInjection,
-    TemporalNeck,
-    TimmBackbone,
     mlp,
 )
 from segblocks.tasks import UNION, CategoryTask, Task, as_tasks
 from segblocks.text.embeddings import TextEmbeddings
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import ClipModel, backbone_options, clip_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy, Mask2FormerVISState
 from segblocks.zoo.tmt_vis.class_vectors import ClassVectors
 from segblocks.zoo.tmt_vis.config import TMTVISConfig
@@ -43,8 +41,6 @@ from segblocks.zoo.tmt_vis.label_space import (
     likeness,
 )
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 TEXT_FILE = "text.safetensors"
 MEMORY = "taxonomy"
 
@@ -97,18 +93,6 @@ class TMTVIS(ClipModel):
         super().__init__(config)
         self.vocabulary: Vocabulary = config.union().vocabulary
         self.class_vectors = ClassVectors(config.text_encoder, config.text_dim, config.templates)
-        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
-        self.neck = TemporalNeck(
-            self.backbone.channels,
-            config.embed_dim,
-            strides=STRIDES,
-            mask_stride=MASK_STRIDE,
-            num_layers=config.neck_layers,
-            num_heads=config.num_heads,
-            num_points=config.num_points,
-            hidden_dim=config.neck_hidden_dim,
-            cells=None,
-        )
         self.query_content = nn.Parameter(torch.randn(config.num_queries, config.embed_dim))
         self.query_position = nn.Parameter(torch.randn(config.num_queries, config.embed_dim))
         self.compiler: TaxonomyCompiler | None = None

@@ -17,23 +17,19 @@ from segblocks.nn import (
     Memory,
     PredictByText,
     Queries,
-    TemporalNeck,
-    TimmBackbone,
     VisualSampler,
     concatenate_queries,
 )
 from segblocks.nn.visual_sampler import Permutation
 from segblocks.tasks import CategoryTask, HintTask, RefVOS, Task, as_tasks
 from segblocks.tracking.prompt_memory import PromptMemory
-from segblocks.zoo.clip_model import ClipModel, backbone_options
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel
 from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.hinted import ClipHints, gather_hints, object_queries, sample_hints
 from segblocks.zoo.univs.policy import MEMORY_FRAMES, UniVSPolicy
 from segblocks.zoo.univs.prompts import (
-    MASK_STRIDE,
     PROMPT_STRIDE,
     PROMPT_TYPES,
-    STRIDES,
     PromptEncoder,
     Prompts,
 )
@@ -77,18 +73,6 @@ class UniVS(ClipModel):
         config = config or UniVSConfig()
         super().__init__(config)
         dim = config.embed_dim
-        self.backbone = TimmBackbone(config.backbone, **backbone_options(config))
-        self.neck = TemporalNeck(
-            self.backbone.channels,
-            dim,
-            strides=STRIDES,
-            mask_stride=MASK_STRIDE,
-            num_layers=config.neck_layers,
-            num_heads=config.num_heads,
-            num_points=config.num_points,
-            hidden_dim=config.neck_hidden_dim,
-            cells=None,
-        )
         self.query_content = nn.Parameter(torch.randn(config.num_queries, dim))
         self.query_position = nn.Parameter(torch.randn(config.num_queries, dim))
         self.prompts = PromptEncoder(config)

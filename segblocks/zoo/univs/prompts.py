@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from segblocks.nn import DecoderContext, LanguageToImageAttention, Memory
 from segblocks.tracking.prompt_memory import PromptMemory
+from segblocks.zoo.clip_model import STRIDES
 from segblocks.zoo.univs.config import UniVSConfig
 
-STRIDES = (32, 16, 8)
-MASK_STRIDE = 4
 PROMPT_STRIDE = 8
 PROMPT_TYPES = ("visual", "category", "grounding")
 

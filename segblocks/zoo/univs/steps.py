@@ -14,8 +14,9 @@ from segblocks.nn import (
     SeparatedSelfAttention,
     mlp,
 )
+from segblocks.zoo.clip_model import STRIDES
 from segblocks.zoo.univs.config import UniVSConfig
-from segblocks.zoo.univs.prompts import PROMPT_TYPES, STRIDES
+from segblocks.zoo.univs.prompts import PROMPT_TYPES
 
 
 def decoder_steps(config: UniVSConfig) -> list[nn.Module]:

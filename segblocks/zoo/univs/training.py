@@ -16,8 +16,9 @@ from segblocks.nn import DecoderContext, Memory, VisualTokens
 from segblocks.nn.clip_output import ClipOutput
 from segblocks.nn.visual_sampler import TURN_OF_FRAMES
 from segblocks.tasks import HintTask, Task
+from segblocks.zoo.clip_model import MASK_STRIDE
 from segblocks.zoo.univs.hinted import ClipHints, object_queries, sample_hints
-from segblocks.zoo.univs.prompts import MASK_STRIDE, Prompts
+from segblocks.zoo.univs.prompts import Prompts
 
 if TYPE_CHECKING:
     from segblocks.zoo.univs.model import UniVS
