@@ -1,0 +1,374 @@
+"""What prompts are worth to UniVS (UniVS, table 3), and whether it reads sentences.
+
+Every variant has the same number of steps and clips and several seeds. Three quarters of the steps
+are on clips, the rest on videos of two clips, or on clips again; variants that differ in the latter
+alone share the former. A run that was interrupted is taken up, and a finished one is not repeated.
+
+Sentences are judged by what they cannot do without, on videos in which every sentence has
+distractors. Beside the full model stand one that was trained without words, the full model with all
+sentences hidden, and the true masks of an object that is drawn by chance: what ignores the text
+cannot be better. An ablation says something only where the full model is well above what needs no
+training, and the difference above the spread over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.judge import judge
+from benchmarks.learning.report import this_command, write_report
+from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.synthetic import asked
+from segblocks._files import write_atomically
+from segblocks.cli.device import choose_device
+from segblocks.data import VideoSample
+from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform, TrainingClip
+from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
+from segblocks.data.synthetic.expressions import KINDS, expression_kind
+from segblocks.metrics import STQ, VPQ, JAndF, TrackAP, VideoMetric
+from segblocks.nn import DecoderContext, PromptCrossAttention, Queries
+from segblocks.results import FrameResult, TrackSummary, VideoSegmentation, VideoSegmentationBuilder
+from segblocks.tasks import RefVOS, Task
+from segblocks.tracking.entities import EntityTracker
+from segblocks.training.criteria import UniVSCriterion
+from segblocks.training.initial import load_backbone
+from segblocks.training.loop import train
+from segblocks.training.schedule import Schedule
+from segblocks.training.settings import LoopSettings
+from segblocks.training.step import TrainingStep
+from segblocks.training.univs_step import UniVSStep
+from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSPolicy
+from segblocks.zoo.univs.nano import UNIVS_NANO
+from segblocks.zoo.univs.state import UniVSState
+
+Numbers = dict[str, float]
+_ENDLESS = 1_000_000
+_SILENCE = "something"
+_METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
+    "vis": [(TrackAP, ("AP",))],
+    "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
+    "vos": [(JAndF, ("J&F",))],
+}
+# Half as deep as the nano model, whose backbone and text encoder it has.
+CONFIG = replace(
+    UNIVS_NANO,
+    embed_dim=64,
+    num_heads=4,
+    neck_hidden_dim=128,
+    decoder_layers=3,
+    decoder_hidden_dim=256,
+    num_queries=20,
+)
+RULE = ClipRule(num_frames=3, reach=4, max_objects=5, min_area=16, point_share=0.2, box_share=0.2)
+# Two clips of five, as in the published third stage.
+VIDEO = replace(RULE, num_frames=7, reach=8)
+CLIP_LENGTH = 5
+
+
+class KeepPrompts(nn.Module):
+    """Leave the queries of prompts as they begin."""
+
+    def forward(self, queries: Queries, context: DecoderContext) -> Queries:
+        """Pass them on."""
+        return queries
+
+
+class WithoutPromptAttention(UniVS):
+    """Prompts are queries, and nothing but queries."""
+
+    def __init__(self, config: UniVSConfig) -> None:
+        super().__init__(config)
+        for place, block in enumerate(self.decoder.blocks):
+            if isinstance(block, PromptCrossAttention):
+                self.decoder.blocks[place] = KeepPrompts()
+
+
+class SimilarityTracker(EntityTracker):
+    """Instances are found anew in each clip, and known by their embeddings."""
+
+    def clip_tasks(self) -> list[Any]:
+        """Ask for none of them."""
+        return []
+
+
+class SimilarityPolicy(UniVSPolicy):
+    """Instances are tracked by similarity, without prompts of themselves."""
+
+    def start(self, size: tuple[int, int], model_size: tuple[int, int]) -> UniVSState:
+        """Begin a video."""
+        state = super().start(size, model_size)
+        if state.entities is not None:
+            state.entities = SimilarityTracker(self.entities, num_frames=self.memory_frames)
+        return state
+
+
+class BySimilarity(UniVS):
+    """UniVS, tracking by similarity."""
+
+    def video_policy(self, task: Task | Sequence[Task], **settings: Any) -> UniVSPolicy:
+        """Say how a video is cut into clips, and how their outputs join."""
+        return SimilarityPolicy(task, norm=self.predict.norm, **settings)
+
+
+class SilentStep(UniVSStep):
+    """All sentences are one."""
+
+    def forward(self, clips: Sequence[TrainingClip]) -> dict[str, torch.Tensor]:
+        """Compute the losses of a batch."""
+        return super().forward(
+            [replace(clip, tasks=tuple(map(silent, clip.tasks))) for clip in clips]
+        )
+
+
+def silent(task: Task) -> Task:
+    """Return the task with sentences that say nothing."""
+    return RefVOS([_SILENCE] * len(task.expressions)) if isinstance(task, RefVOS) else task
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Say what is trained, and how it is measured.
+
+    Args:
+        make: from the config.
+        tasks: of the world of the preset.
+        speaks: whether it is also trained and measured on sentences.
+        videos: whether the last quarter of the steps is on videos.
+        step: makes of model and losses what turns clips into losses.
+        clips_as: the variant whose training on clips this one takes.
+        trained_as: the variant whose whole training this one takes, and measures in another way.
+        hidden: whether sentences are hidden when it is measured.
+    """
+
+    make: type[UniVS] = UniVS
+    tasks: Mapping[str, float] = field(
+        default_factory=lambda: {"vis": 0.35, "vps": 0.25, "evs": 0.4}
+    )
+    speaks: bool = True
+    videos: bool = False
+    step: type[TrainingStep] = UniVSStep
+    clips_as: str | None = None
+    trained_as: str | None = None
+    hidden: bool = False
+
+
+CATEGORIES = {"vis": 0.6, "vps": 0.4}
+VARIANTS = {
+    "full": Variant(videos=True),
+    "sentences hidden": Variant(videos=True, trained_as="full", hidden=True),
+    # Table 3b; this one is also what 3a starts from.
+    "no long videos": Variant(clips_as="full"),
+    "no long videos, tracked by similarity": Variant(
+        BySimilarity, CATEGORIES, speaks=False, trained_as="no long videos"
+    ),
+    # Table 3a.
+    "no attention to prompts": Variant(WithoutPromptAttention),
+    "prompts are no queries": Variant(BySimilarity, CATEGORIES, speaks=False, step=TrainingStep),
+    "trained without words": Variant(videos=True, step=SilentStep, hidden=True),
+}
+
+
+def train_variant(name: str, seed: int, args: argparse.Namespace) -> UniVS:
+    """Train one variant, or take its training up."""
+    variant = VARIANTS[name]
+    own = variant.trained_as or name
+    source = VARIANTS[own]
+    torch.manual_seed(seed)
+    model = source.make(CONFIG)
+    load_backbone(model.backbone, "efficientnet_lite0")
+    first = _folder(source.clips_as or own, seed, args) / "clips"
+    _train(model, source, seed, first, args, videos=False, last=False)
+    last = _folder(own, seed, args) / "last"
+    _train(model, source, seed, last, args, videos=source.videos, last=True)
+    if variant.make is not source.make:
+        other = variant.make(CONFIG)
+        other.load_state_dict(model.state_dict())
+        other.text = model.text
+        model = other.to(next(model.parameters()).device)
+    return model.eval()
+
+
+def _train(
+    model: UniVS,
+    variant: Variant,
+    seed: int,
+    out: Path,
+    args: argparse.Namespace,
+    *,
+    videos: bool,
+    last: bool,
+) -> None:
+    steps = max(args.steps // 4, 1) if last else args.steps - args.steps // 4
+    settings = LoopSettings(
+        steps=steps,
+        batch_size=args.batch,
+        learning_rate=args.learning_rate * (0.5 if last else 1.0),
+        backbone_factor=0.25,
+        clip_norm=0.1,
+        schedule=Schedule(warmup=steps // 20, cosine=True),
+        precision=args.precision,
+        save_every=max(steps // 5, 1),
+        keep=1,
+        seed=2 * seed + last,
+        workers=args.workers,
+        chunk=1,
+    )
+    options = {"clip_length": CLIP_LENGTH} if videos else {}
+    step = variant.step(model, UniVSCriterion(num_points=1024), **options)
+    sources = list(_sources(variant, seed, args, videos=videos))
+    dataset = ClipDataset(sources, seed=settings.seed)
+    train(step, dataset, settings, out=out, device=args.device)
+
+
+def _sources(
+    variant: Variant, seed: int, args: argparse.Namespace, *, videos: bool
+) -> Iterator[ClipSource]:
+    size = {"size": tuple(args.size), "num_frames": args.frames}
+    wanted: list[tuple[str, Mapping[str, float]]] = [(args.preset, variant.tasks)]
+    if variant.speaks:
+        wanted.append(("refvos", {"refvos": 1.0}))
+    for preset, tasks in wanted:
+        # Sentences tell left from right, and one colour from another.
+        spoken = preset == "refvos"
+        yield ClipSource(
+            SyntheticWorld(world_config(preset, **size), seed=1 + seed),
+            VIDEO if videos else RULE,
+            ClipTransform(flip=0.0, colors=None) if spoken else ClipTransform(),
+            tasks=tasks,
+            length=_ENDLESS,
+        )
+
+
+def chance_object(sample: VideoSample, task: Task) -> VideoSegmentation:
+    """Predict for each sentence the true masks of some object of the video, drawn by chance."""
+    assert isinstance(task, RefVOS)
+    rng = np.random.default_rng(len(sample.objects) + sum(map(ord, sample.name)))
+    ids = [info.id for info in sample.objects]
+    drawn = [ids[i] for i in rng.integers(len(ids), size=len(task.expressions))]
+    nothing = (None,) * len(drawn)
+    builder = VideoSegmentationBuilder(sample.size, task, None)
+    for t in range(sample.num_frames):
+        truth = sample.read_truth(t)
+        known = dict(zip(truth.ids, truth.masks, strict=True))
+        masks = np.stack([known.get(i, np.zeros(sample.size, bool)) for i in drawn])
+        builder.add(FrameResult(t, task.object_ids, masks, nothing, nothing))
+    return builder.finish(sample.num_frames, [TrackSummary(i) for i in task.object_ids])
+
+
+def sentences_of(world: SyntheticWorld) -> dict[str, list[tuple[VideoSample, Task]]]:
+    """Return what the videos of a world ask for by sentences of each kind."""
+    found: dict[str, list[tuple[VideoSample, Task]]] = {kind: [] for kind in KINDS}
+    for sample in world:
+        for kind, pairs in found.items():
+            own = tuple(e for e in sample.expressions if expression_kind(e.text) == kind)
+            if own:
+                pairs.append((replace(sample, expressions=own), RefVOS([e.text for e in own])))
+    return {kind: pairs for kind, pairs in found.items() if pairs}
+
+
+def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld], variant: Variant) -> Numbers:
+    """Return column -> number."""
+    found: Numbers = {}
+    for kind, metrics in _METRICS.items():
+        if kind == "vos" and "evs" not in variant.tasks:
+            continue
+        judged = judge(predict, asked(worlds["preset"], kind), [make for make, _ in metrics])
+        for make, names in metrics:
+            for name in names:
+                found[f"{kind.upper()} {name}"] = judged.summary[make.__name__][name]
+    return found | (spoken_numbers(predict, worlds["refvos"], variant) if variant.speaks else {})
+
+
+def spoken_numbers(predict: Predict, world: SyntheticWorld, variant: Variant) -> Numbers:
+    """Return J&F by the kind of sentence, and their mean."""
+    found: Numbers = {}
+    for kind, pairs in sentences_of(world).items():
+        shown = [(sample, silent(task) if variant.hidden else task) for sample, task in pairs]
+        judged = judge(predict, shown, [partial(JAndF, "all")])
+        found[f"RefVOS {kind}"] = judged.summary["JAndF"]["J&F"]
+    return found | {"RefVOS mean": float(np.mean(list(found.values())))} if found else {}
+
+
+def run(
+    name: str, seed: int, worlds: Mapping[str, SyntheticWorld], args: argparse.Namespace
+) -> Numbers:
+    """Train and measure one variant with one seed, unless that is done."""
+    own = _folder(name, seed, args)
+    record = own / "numbers.json"
+    if record.is_file():
+        return json.loads(record.read_text())
+    model = train_variant(name, seed, args)
+    found = numbers_of(ask_model(model, short_side=0), worlds, VARIANTS[name])
+    own.mkdir(parents=True, exist_ok=True)
+
+    def write(path: str) -> None:
+        Path(path).write_text(json.dumps(found))
+
+    write_atomically(record, write)
+    return found
+
+
+def _folder(name: str, seed: int, args: argparse.Namespace) -> Path:
+    plain = "".join(c if c.isalnum() else "_" for c in name)
+    return args.out / plain / f"seed_{seed}"
+
+
+def parse() -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--preset", default="default", help="of all tasks but RefVOS")
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--videos", type=int, default=30, help="held out, of each world")
+    parser.add_argument("--device")
+    args = parser.parse_args()
+    args.device = choose_device(args.device)
+    return args
+
+
+def main() -> None:
+    """Train, measure, print and write."""
+    args = parse()
+    size = {"size": tuple(args.size), "num_frames": args.frames}
+    worlds = {
+        scene: open_held_out(preset, length=args.videos, **size)
+        for scene, preset in {"preset": args.preset, "refvos": "refvos"}.items()
+    }
+    # Two are shown the truth of the first frame, classes included, and the third all of it.
+    mute = Variant(speaks=False)
+    found = {
+        "repeat first": [numbers_of(repeat_first, worlds, mute)],
+        "k-NN propagation": [numbers_of(propagate_first, worlds, mute)],
+        "an object by chance": [spoken_numbers(chance_object, worlds["refvos"], Variant())],
+    }
+    for seed in range(args.seeds):
+        for name in args.variants:
+            found.setdefault(name, []).append(run(name, seed, worlds, args))
+            print(name, seed, found[name][-1], flush=True)
+    columns = list(dict.fromkeys(column for runs in found.values() for column in runs[0]))
+    command = this_command("benchmarks.learning.prompts", ("--out", "--device"))
+    tables = mean_and_deviation(found, columns)
+    print(write_report(args.out / "prompts", tables, {"runs": found}, command=command))
+
+
+if __name__ == "__main__":
+    main()
