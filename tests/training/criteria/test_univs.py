@@ -256,3 +256,23 @@ def test_rules_are_checked() -> None:
         PromptRule(point_share=0.9)
     with pytest.raises(ValueError, match="clip_length must be at least 1, got 0"):
         UniVSStep(model(), UniVSCriterion(), clip_length=0)
+
+
+def test_a_few_steps_lower_every_loss_of_a_clip() -> None:
+    torch.manual_seed(0)
+    fresh = UniVS(SLIM).train()
+    step = UniVSStep(fresh, UniVSCriterion(num_points=256), visual_share=1.0)
+    optimizer = torch.optim.AdamW(fresh.parameters(), lr=2e-3, weight_decay=0.0)
+    clips = [clip("vis", 2), clip("refvos", 2)]
+    history: list[dict[str, float]] = []
+    for i in range(30):
+        # Other points every time.
+        losses = step([dataclasses.replace(c, seed=(i, n)) for n, c in enumerate(clips)])
+        history.append({name: float(value.detach()) for name, value in losses.items()})
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(fresh.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, limit in {"mask": 0.5, "dice": 0.8, "class": 0.3, "prompt_class": 0.4}.items():
+        assert history[-1][name] < limit * history[0][name], name
+    assert history[-1]["prompt_mask"] < 0.8 * history[0]["prompt_mask"]
