@@ -39,7 +39,7 @@ def test_a_clip_is_learnt_by_heart() -> None:
     rule = ClipRule(
         num_frames=FRAMES, reach=FRAMES - 1, order="consecutive", point_share=0.0, max_objects=None
     )
-    tasks = dict.fromkeys(("vis", "evs", "refvos"), 1.0)
+    tasks: dict[str, float] = dict.fromkeys(("vis", "evs", "refvos"), 1.0)
     source = ClipSource(world, rule, ClipTransform(flip=0.0, colors=None), tasks=tasks)
     batch = [ClipDataset([source])[Draw(0, 0, task, 0)] for task in tasks]
     model = UniVS(MODEL).train()
