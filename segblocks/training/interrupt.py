@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -55,7 +54,7 @@ class Interruption:
             self.requested, self._since = True, now
         elif now - self._since > _SAME:
             self._restore()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -113,6 +113,7 @@ def class_logits_of(output: ClipOutput, part: slice) -> Tensor | None:
 
 
 def looks_of(output: ClipOutput, part: slice) -> Tensor | None:
+    """The embeddings by which some queries are recognised, or None where a model has none."""
     looks = getattr(output, "embeddings", ())
     return torch.cat([each[:, part] for each in looks]) if looks else None
 
