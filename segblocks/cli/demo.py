@@ -11,7 +11,6 @@ from segblocks.cli.arguments import count, path
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
     from segblocks.data import VideoSample
@@ -23,10 +22,6 @@ _VIDEO, _FIRST_MASKS, _SHEET = "video.mp4", "first_frame_masks.png", "contact_sh
 _SHEET_FRAMES = 4
 # Short clips, so that a dozen frames are enough to join two of them.
 _CLIPS = {"clip_length": 8, "overlap": 4, "short_side": 0}
-_NOTICE = (
-    "The weights of this demo are filled by a rule, not trained: the pipeline is real, the masks\n"
-    "mean nothing. Small trained weights are to ship with a later release."
-)
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -53,10 +48,11 @@ def run(args: argparse.Namespace) -> None:
     from segblocks._files import whole_folder
     from segblocks.cli.demo_video import make_demo_video
     from segblocks.cli.device import choose_device
+    from segblocks.zoo import create_model
 
     video = make_demo_video(args.frames)
     _check_folder(args.out)
-    model = _make_model(choose_device(args.device))
+    model: Any = create_model(_MODEL).to(choose_device(args.device))
     with whole_folder(args.out) as folder:
         _write_inputs(folder, video)
         rows: dict[str, list[NDArray[np.uint8]]] = {"input": video.frames}
@@ -72,19 +68,6 @@ def run(args: argparse.Namespace) -> None:
             )
         _write_sheet(folder / _SHEET, rows)
     print(f"all four side by side: {args.out / _SHEET}")
-
-
-def _make_model(device: torch.device) -> Any:
-    from segblocks import zoo
-    from segblocks.zoo.registry import RANDOM, get_entry
-    from segblocks.zoo.rule_weights import fill_by_rule
-
-    if get_entry(_MODEL).default_checkpoint is not None:
-        return zoo.create_model(_MODEL).to(device)
-    print(_NOTICE)
-    model: Any = zoo.create_model(_MODEL, checkpoint=RANDOM)
-    fill_by_rule(model)
-    return model.to(device).eval()
 
 
 def _segment(

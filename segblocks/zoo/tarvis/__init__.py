@@ -1,6 +1,6 @@
 """TarViS: VIS, VPS, VOS and point-guided tracking by one network."""
 
-from segblocks.zoo.registry import register_model
+from segblocks.zoo.registry import SHIPPED_WEIGHTS, register_model
 from segblocks.zoo.sources import register_source
 from segblocks.zoo.tarvis.config import (
     FINETUNE_VOCABULARIES,
@@ -49,6 +49,7 @@ register_model(
     TARVIS_NANO,
     TarViS,
     description="TarViS, EfficientNet-Lite0: VIS, VPS, VOS, PET on a CPU",
+    default_checkpoint=SHIPPED_WEIGHTS / "tarvis_nano",
 )
 
 __all__ = [
