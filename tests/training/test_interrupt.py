@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,6 +23,15 @@ def test_the_first_is_remembered(number: signal.Signals) -> None:
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
+@pytest.fixture
+def sigint_is_heard() -> Iterator[None]:
+    """Jobs in the background of a shell begin with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint_is_heard")
 def test_the_second_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupt, "_SAME", 0.05)
     with Interruption() as interruption:

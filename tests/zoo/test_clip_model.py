@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segblocks.nn import ClipOutput, Prediction, TimmBackbone
+from segblocks.nn import ClipOutput, Prediction
 from segblocks.tasks import VIS, VSS
 from segblocks.tracking import VideoState
 from segblocks.zoo.clip_model import ClipModel, backbone_options, clip_of_batch
@@ -16,6 +16,11 @@ from segblocks.zoo.clip_model import ClipModel, backbone_options, clip_of_batch
 class Config:
     backbone: str = "resnet18"
     drop_path: float = 0.1
+    embed_dim: int = 32
+    num_heads: int = 2
+    neck_layers: int = 1
+    neck_hidden_dim: int = 32
+    num_points: int = 2
     pixel_mean: tuple[float, float, float] = (100.0, 120.0, 140.0)
     pixel_std: tuple[float, float, float] = (50.0, 60.0, 70.0)
     size_multiple: int = 32
@@ -24,10 +29,6 @@ class Config:
 
 class Seer(ClipModel):
     tasks = ("vis",)
-
-    def __init__(self, config: Config, *, keep_pixels: bool = False) -> None:
-        super().__init__(config, keep_pixels=keep_pixels)
-        self.backbone = TimmBackbone(config.backbone, strides=(4, 8))
 
 
 def frames(height: int = 33, width: int = 64) -> Tensor:
@@ -107,3 +108,12 @@ def test_one_clip_of_a_batch() -> None:
     assert torch.equal(second.queries[0], embeddings[1:] + 1)
     assert second.class_logits is not None
     assert torch.equal(second.class_logits, classes[1:])
+
+
+def test_the_neck_has_temporal_attention_where_cells_are_given() -> None:
+    class Temporal(Seer):
+        def __init__(self, config: Config) -> None:
+            super().__init__(config, cells={32: 2, 16: 4})
+
+    assert Seer(Config()).neck.cells is None
+    assert Temporal(Config()).neck.cells == {32: 2, 16: 4}
