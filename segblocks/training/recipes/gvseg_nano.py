@@ -1,21 +1,25 @@
-"""The small GvSeg whose weights come with the library."""
+"""The small GvSeg, which also compares objects over a whole video."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from segblocks.data.clips import ClipRule, ClipTransform
+from segblocks.data.clips import ClipRule
 from segblocks.training.criteria.gvseg import GvSegCriterion
 from segblocks.training.initial import InitialWeights
-from segblocks.training.recipe import Recipe, RecipeSource
-from segblocks.training.recipes.videos import (
-    CompositesOfStills,
-    StillsFolder,
-    StillVideos,
-    WorldVideos,
+from segblocks.training.recipe import Recipe
+from segblocks.training.recipes.small_models import (
+    COCO,
+    CPU_LOOP,
+    CPU_STILLS,
+    CPU_WORLD,
+    LOOP,
+    PARTS,
+    PEOPLE,
+    STILLS,
+    WORLD,
+    SmallData,
 )
-from segblocks.training.schedule import Schedule
-from segblocks.training.settings import LoopSettings
 from segblocks.zoo.gvseg import GVSEG_NANO
 
 _TASKS = {"vis": 0.3, "vps": 0.2, "vss": 0.1, "evs": 0.4}
@@ -32,39 +36,7 @@ _RULE = ClipRule(
     box_share=0.2,
     further=1,
 )
-_NUM_FRAMES = _RULE.num_frames + _RULE.further
-_COCO, _PARTS, _PEOPLE = StillsFolder("coco"), StillsFolder("parts"), StillsFolder("people")
-_LARGE, _SMALL = (320, 320), (160, 160)
-_AS_IT_IS = ClipTransform(flip=0.0, colors=None)
-_RECOLORED = ClipTransform()
-
-
-def _stills(
-    part: StillsFolder, weight: float, tasks: dict[str, float], size: tuple[int, int]
-) -> RecipeSource:
-    videos = StillVideos(part, size=size, num_frames=_NUM_FRAMES)
-    return RecipeSource(videos, _RULE, _AS_IT_IS, weight, tasks, root="stills", optional=True)
-
-
-def _composites(
-    part: StillsFolder,
-    weight: float,
-    tasks: dict[str, float],
-    size: tuple[int, int],
-    *,
-    keep_background: bool = False,
-) -> RecipeSource:
-    videos = CompositesOfStills(
-        part, _COCO, size=size, num_frames=_NUM_FRAMES, keep_background=keep_background
-    )
-    return RecipeSource(videos, _RULE, _AS_IT_IS, weight, tasks, root="stills", optional=True)
-
-
-def _world(
-    preset: str, weight: float, tasks: dict[str, float], size: tuple[int, int]
-) -> RecipeSource:
-    videos = WorldVideos(preset, size=size, num_frames=12)
-    return RecipeSource(videos, _RULE, _RECOLORED, weight, tasks)
+_DATA = SmallData(_RULE, num_frames=_RULE.num_frames + _RULE.further)
 
 
 _NANO = Recipe(
@@ -72,15 +44,15 @@ _NANO = Recipe(
     description="the small GvSeg on stills and the synthetic world, for one large GPU",
     model="gvseg_nano",
     sources={
-        "stills": _stills(_COCO, 0.3, _TASKS, _LARGE),
-        "stills_parts": _stills(_PARTS, 0.05, _HINTS, _LARGE),
-        "stills_people": _stills(_PEOPLE, 0.05, _HINTS, _LARGE),
-        "composites": _composites(_COCO, 0.15, _TASKS, _LARGE, keep_background=True),
-        "composites_parts": _composites(_PARTS, 0.05, _HINTS, _LARGE),
-        "composites_people": _composites(_PEOPLE, 0.1, _HINTS, _LARGE),
-        "world": _world("default", 0.15, _TASKS, (256, 416)),
-        "world_hard": _world("hard", 0.1, _TASKS, (256, 416)),
-        "world_twins": _world("twins", 0.05, _TASKS, (256, 416)),
+        "stills": _DATA.stills(COCO, 0.3, _TASKS, STILLS),
+        "stills_parts": _DATA.stills(PARTS, 0.05, _HINTS, STILLS),
+        "stills_people": _DATA.stills(PEOPLE, 0.05, _HINTS, STILLS),
+        "composites": _DATA.composites(COCO, 0.15, _TASKS, STILLS, keep_background=True),
+        "composites_parts": _DATA.composites(PARTS, 0.05, _HINTS, STILLS),
+        "composites_people": _DATA.composites(PEOPLE, 0.1, _HINTS, STILLS),
+        "world": _DATA.world("default", 0.15, _TASKS, WORLD),
+        "world_hard": _DATA.world("hard", 0.1, _TASKS, WORLD),
+        "world_twins": _DATA.world("twins", 0.05, _TASKS, WORLD),
     },
     criterion=GvSegCriterion,
     criterion_options={
@@ -92,19 +64,7 @@ _NANO = Recipe(
         "max_change": 0.5,
         "reach": 3,
     },
-    loop=LoopSettings(
-        steps=12_000,
-        batch_size=16,
-        learning_rate=4e-4,
-        backbone_factor=0.25,
-        clip_norm=0.1,
-        schedule=Schedule(warmup=500, cosine=True, final=0.01),
-        precision="bf16",
-        ema=0.9995,
-        save_every=250,
-        workers=14,
-        chunk=1,
-    ),
+    loop=LOOP,
     initial=InitialWeights(backbone="efficientnet_lite0"),
 )
 
@@ -115,28 +75,17 @@ _NANO_CPU = replace(
     name="gvseg_nano_cpu",
     description="the small GvSeg at a quarter of the size, for two CPU cores",
     sources={
-        "stills": _stills(_COCO, 0.25, _FEW, _SMALL),
-        "stills_parts": _stills(_PARTS, 0.05, _HINTS, _SMALL),
-        "stills_people": _stills(_PEOPLE, 0.08, _HINTS, _SMALL),
-        "composites": _composites(_COCO, 0.22, _HINTS, _SMALL),
-        "composites_people": _composites(_PEOPLE, 0.08, _HINTS, _SMALL),
-        "world": _world("default", 0.2, _TASKS, (128, 208)),
-        "world_hard": _world("hard", 0.07, _TASKS, (128, 208)),
-        "world_twins": _world("twins", 0.05, _TASKS, (128, 208)),
+        "stills": _DATA.stills(COCO, 0.25, _FEW, CPU_STILLS),
+        "stills_parts": _DATA.stills(PARTS, 0.05, _HINTS, CPU_STILLS),
+        "stills_people": _DATA.stills(PEOPLE, 0.08, _HINTS, CPU_STILLS),
+        "composites": _DATA.composites(COCO, 0.22, _HINTS, CPU_STILLS),
+        "composites_people": _DATA.composites(PEOPLE, 0.08, _HINTS, CPU_STILLS),
+        "world": _DATA.world("default", 0.2, _TASKS, CPU_WORLD),
+        "world_hard": _DATA.world("hard", 0.07, _TASKS, CPU_WORLD),
+        "world_twins": _DATA.world("twins", 0.05, _TASKS, CPU_WORLD),
     },
     criterion_options={**_NANO.criterion_options, "num_points": 1024, "min_area": 8},
-    loop=replace(
-        _NANO.loop,
-        steps=8000,
-        batch_size=2,
-        learning_rate=5e-4,
-        schedule=Schedule(warmup=300, cosine=True, final=0.01),
-        precision="fp32",
-        ema=0.998,
-        frozen=tuple(f"backbone.net.{part}" for part in ("conv_stem", "blocks.0", "blocks.1")),
-        save_every=200,
-        workers=1,
-    ),
+    loop=CPU_LOOP,
 )
 
 RECIPES = (_NANO, _NANO_CPU)
