@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.report import Table, this_command, write_report
+from benchmarks.learning.report import this_command, write_report
+from benchmarks.learning.spread import mean_and_deviation
 from benchmarks.learning.synthetic import METRICS, measure
 from benchmarks.learning.variants import VARIANTS, Variant
 from segblocks._files import write_atomically
@@ -134,28 +133,6 @@ def run(name: str, seed: int, world: SyntheticWorld, args: argparse.Namespace) -
     return found
 
 
-def tables_of(found: Mapping[str, Sequence[Numbers]]) -> list[Table]:
-    """Return mean and standard deviation over seeds; a column that a row lacks is NaN."""
-    columns = [column(kind, name) for kind, _, name in _COLUMNS]
-
-    def rows(summarise: object) -> dict[str, list[float]]:
-        return {
-            name: [
-                summarise([run[c] for run in runs]) if c in runs[0] else math.nan  # type: ignore[operator]
-                for c in columns
-            ]
-            for name, runs in found.items()
-        }
-
-    def spread(values: list[float]) -> float:
-        return statistics.stdev(values) if len(values) > 1 else math.nan
-
-    return [
-        Table("mean over seeds", columns, rows(statistics.fmean)),
-        Table("standard deviation over seeds", columns, rows(spread)),
-    ]
-
-
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -192,7 +169,8 @@ def main() -> None:
             found.setdefault(name, []).append(run(name, seed, world, args))
             print(name, seed, found[name][-1], flush=True)
     command = this_command("benchmarks.learning.ablations", ("--out", "--device"))
-    print(write_report(args.out / "ablations", tables_of(found), {"runs": found}, command=command))
+    tables = mean_and_deviation(found, [column(kind, name) for kind, _, name in _COLUMNS])
+    print(write_report(args.out / "ablations", tables, {"runs": found}, command=command))
 
 
 if __name__ == "__main__":
