@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.report import this_command, write_report
 from benchmarks.learning.spread import mean_and_deviation
 from benchmarks.learning.synthetic import METRICS, measure
@@ -27,8 +28,6 @@ from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.training.criteria import TarViSCriterion
 from segblocks.training.initial import load_backbone
 from segblocks.training.loop import train
-from segblocks.training.schedule import Schedule
-from segblocks.training.settings import LoopSettings
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tarvis import TarViS, TarViSConfig
 
@@ -81,20 +80,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
         tasks=variant.tasks,
         length=args.steps * args.batch,
     )
-    settings = LoopSettings(
-        steps=args.steps,
-        batch_size=args.batch,
-        learning_rate=args.learning_rate,
-        backbone_factor=0.25,
-        clip_norm=0.1,
-        schedule=Schedule(warmup=args.steps // 20, cosine=True),
-        precision=args.precision,
-        save_every=max(args.steps // 5, 1),
-        keep=1,
-        seed=seed,
-        workers=args.workers,
-        chunk=1,
-    )
+    settings = loop_settings(args, seed)
     step = TrainingStep(model, TarViSCriterion(num_points=1024, semantic_points=2048))
     train(step, ClipDataset([source], seed=seed), settings, out=out, device=args.device)
     return model.eval()
@@ -138,18 +124,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--workers", type=int, default=2)
+    add_budget(parser)
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
-    parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
     parser.add_argument("--videos", type=int, default=30, help="held out")
-    parser.add_argument("--device")
     args = parser.parse_args()
     args.device = choose_device(args.device)
     return args

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.judge import judge
 from benchmarks.learning.report import this_command, write_report
 from benchmarks.learning.spread import mean_and_deviation
@@ -44,8 +45,6 @@ from segblocks.tracking.entities import EntityTracker
 from segblocks.training.criteria import UniVSCriterion
 from segblocks.training.initial import load_backbone
 from segblocks.training.loop import train
-from segblocks.training.schedule import Schedule
-from segblocks.training.settings import LoopSettings
 from segblocks.training.step import TrainingStep
 from segblocks.training.univs_step import UniVSStep
 from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSPolicy
@@ -210,20 +209,7 @@ def _train(
     last: bool,
 ) -> None:
     steps = max(args.steps // 4, 1) if last else args.steps - args.steps // 4
-    settings = LoopSettings(
-        steps=steps,
-        batch_size=args.batch,
-        learning_rate=args.learning_rate * (0.5 if last else 1.0),
-        backbone_factor=0.25,
-        clip_norm=0.1,
-        schedule=Schedule(warmup=steps // 20, cosine=True),
-        precision=args.precision,
-        save_every=max(steps // 5, 1),
-        keep=1,
-        seed=2 * seed + last,
-        workers=args.workers,
-        chunk=1,
-    )
+    settings = loop_settings(args, 2 * seed + last, steps=steps, rate=0.5 if last else 1.0)
     options = {"clip_length": CLIP_LENGTH} if videos else {}
     step = variant.step(model, UniVSCriterion(num_points=1024), **options)
     sources = list(_sources(variant, seed, args, videos=videos))
@@ -329,17 +315,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--workers", type=int, default=2)
+    add_budget(parser, steps=8000)
     parser.add_argument("--preset", default="default", help="of all tasks but RefVOS")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
-    parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--videos", type=int, default=30, help="held out, of each world")
-    parser.add_argument("--device")
     args = parser.parse_args()
     args.device = choose_device(args.device)
     return args

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.id_switches import IdSwitches
 from benchmarks.learning.judge import judge
 from benchmarks.learning.report import this_command, write_report
@@ -34,8 +35,6 @@ from segblocks.nn import ShapePositionInjection
 from segblocks.training.criteria import GvSegCriterion
 from segblocks.training.initial import load_backbone
 from segblocks.training.loop import train
-from segblocks.training.schedule import Schedule
-from segblocks.training.settings import LoopSettings
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.gvseg import GVSEG_NANO, GvSeg, GvSegConfig, GvSegOutput
 
@@ -167,20 +166,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
         )
         for preset in (args.preset, "twins")
     ]
-    settings = LoopSettings(
-        steps=args.steps,
-        batch_size=args.batch,
-        learning_rate=args.learning_rate,
-        backbone_factor=0.25,
-        clip_norm=0.1,
-        schedule=Schedule(warmup=args.steps // 20, cosine=True),
-        precision=args.precision,
-        save_every=max(args.steps // 5, 1),
-        keep=1,
-        seed=seed,
-        workers=args.workers,
-        chunk=1,
-    )
+    settings = loop_settings(args, seed)
     options: dict[str, Any] = {**CRITERION, **variant.criterion}
     criterion = GvSegCriterion(vocabulary="synthetic", embed_dim=CONFIG.embed_dim, **options)
     criterion.object_contrast.descriptor = model.descriptor
@@ -252,17 +238,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--workers", type=int, default=2)
+    add_budget(parser)
     parser.add_argument("--preset", default="default", help="besides twins")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
-    parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--videos", type=int, default=30, help="held out, of each scene")
-    parser.add_argument("--device")
     args = parser.parse_args()
     args.device = choose_device(args.device)
     return args

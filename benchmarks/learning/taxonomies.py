@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, repeat_first
+from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.report import Table, this_command, write_report
 from benchmarks.learning.spread import mean_and_deviation
 from benchmarks.learning.synthetic import measure
@@ -32,8 +33,6 @@ from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.training.criteria import TMTVISCriterion
 from segblocks.training.initial import load_backbone
 from segblocks.training.loop import train
-from segblocks.training.schedule import Schedule
-from segblocks.training.settings import LoopSettings
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
 from segblocks.zoo.tmt_vis.nano import NANO_SHAPES, TMT_VIS_NANO
@@ -142,19 +141,9 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
         for (name, own), ratio in zip(NANO_SHAPES.items(), variant.ratios, strict=True)
         if ratio
     ]
-    settings = LoopSettings(
-        steps=args.steps,
-        batch_size=args.batch,
-        learning_rate=args.learning_rate,
-        backbone_factor=0.25,
-        clip_norm=0.1,
-        schedule=Schedule(warmup=args.steps // 20, cosine=True),
-        precision=args.precision,
-        save_every=max(args.steps // 5, 1),
-        keep=1,
-        seed=seed,
-        workers=args.workers,
-        chunk=1,
+    settings = loop_settings(
+        args,
+        seed,
         # Without its loss the score has no gradient, which several processes do not take.
         frozen=() if variant.criterion.get("presence_weight", 1.0) else ("compiler.score",),
     )
@@ -195,19 +184,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--workers", type=int, default=2)
+    add_budget(parser)
     parser.add_argument("--text-encoder", default="minilm", help="of 384 dimensions")
     parser.add_argument("--preset", default="easy")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
-    parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
     parser.add_argument("--videos", type=int, default=30, help="held out, of each dataset")
-    parser.add_argument("--device")
     args = parser.parse_args()
     args.device = choose_device(args.device)
     return args

@@ -1,0 +1,62 @@
+"""The budget that all variants of an ablation share: steps, clips and the loop around them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from segblocks.training.schedule import Schedule
+from segblocks.training.settings import LoopSettings
+
+
+def add_budget(parser: argparse.ArgumentParser, *, steps: int = 6000) -> None:
+    """Add the options that say how long and on what frames variants are trained.
+
+    Args:
+        parser: to which they are added.
+        steps: the default number.
+    """
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--device")
+
+
+def loop_settings(
+    args: argparse.Namespace,
+    seed: int,
+    *,
+    steps: int | None = None,
+    rate: float = 1.0,
+    **changes: Any,
+) -> LoopSettings:
+    """Return the loop of one run.
+
+    Args:
+        args: with the options of :func:`add_budget`.
+        seed: of the run.
+        steps: other than those of the options.
+        rate: what their learning rate is multiplied by.
+        changes: of further fields of the settings.
+    """
+    count: int = args.steps if steps is None else steps
+    return LoopSettings(
+        steps=count,
+        batch_size=args.batch,
+        learning_rate=args.learning_rate * rate,
+        backbone_factor=0.25,
+        clip_norm=0.1,
+        schedule=Schedule(warmup=count // 20, cosine=True),
+        precision=args.precision,
+        save_every=max(count // 5, 1),
+        keep=1,
+        seed=seed,
+        workers=args.workers,
+        chunk=1,
+        **changes,
+    )
