@@ -40,8 +40,15 @@ def _has_c_compiler(chosen: str | None, path: str | None) -> bool:
     return bool(chosen or shutil.which("gcc", path=path) or shutil.which("clang", path=path))
 
 
+def _constant_to_compilers(function: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    # All that torch.compiler.assume_constant_result does, without importing the compiler for it,
+    # which takes longer than all the rest of this package together.
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
+
+
 # Compilers cannot follow into Triton and the file system, and need not.
-@torch.compiler.assume_constant_result
+@_constant_to_compilers
 def _triton_unavailable(device_type: str) -> str | None:
     missing = triton_missing()
     if missing is not None:

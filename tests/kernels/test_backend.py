@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +130,11 @@ def test_compilers_can_trace_the_choice() -> None:
 
     expected = backends.resolve("auto", CUDA)
     assert function(torch.zeros(2)).tolist() == [1, 1]
+
+
+def test_importing_does_not_load_the_compiler() -> None:
+    code = "import sys, segblocks_kernels; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def neck_gradients(neck: TemporalNeck) -> list[Tensor]:
