@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ._backend import Backends
+from ._tuning import tune
 from .masked_cross_attention import masked_cross_attention
 from .masked_cross_attention.api import BACKENDS as _MASKED_CROSS_ATTENTION
 from .ms_deform_attn import ms_deform_attn
@@ -52,4 +53,5 @@ __all__ = [
     "ms_deform_attn",
     "ragged_cross_attention",
     "space_time_attention",
+    "tune",
 ]
