@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def compute_dtype(value: Tensor, sampling_locations: Tensor) -> torch.dtype:
-    """The type of coordinates and sums: float64 where an input asks for it, float32 otherwise."""
-    double = torch.float64 in (value.dtype, sampling_locations.dtype)
+def compute_dtype(*tensors: Tensor) -> torch.dtype:
+    """The type of coordinates and sums: float64 where a tensor asks for it, float32 otherwise."""
+    double = any(tensor.dtype == torch.float64 for tensor in tensors)
     return torch.float64 if double else torch.float32
 
 

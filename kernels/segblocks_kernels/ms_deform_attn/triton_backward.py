@@ -21,7 +21,7 @@ from .triton_common import (
     sample_position,
     token_offset,
 )
-from .triton_sorted import grad_value_sorted
+from .triton_sorted import grad_value_sorted, locate
 
 
 @triton.jit
@@ -57,6 +57,66 @@ def _corner(
         b_value = tl.load(p_value + offset, mask=m_row, other=0.0).to(ACC)  # [BQ, BD]
         dot = tl.sum(b_grad * b_value, axis=1)
     return dot
+
+
+@triton.jit
+def differentiate_sample(
+    p_value,
+    p_grad_value,
+    b_grad,
+    left,
+    top,
+    right_part,
+    lower_part,
+    b_weight,
+    height,
+    width,
+    start,
+    pitch,
+    o_d,
+    m_query,
+    D: tl.constexpr,
+    WIDE: tl.constexpr,
+    ACC: tl.constexpr,
+    DOTS: tl.constexpr,
+    SCATTER: tl.constexpr,
+):
+    """Spread the gradient of a sample of each query over its four corners.
+
+    Returns the products of the incoming gradient with the sample, and with its derivatives across
+    and down, in pixels; each [BQ].
+    """
+    c = left.to(tl.int32)
+    r = top.to(tl.int32)
+    value_slope = tl.zeros_like(right_part)
+    x_slope = tl.zeros_like(right_part)
+    y_slope = tl.zeros_like(right_part)
+    for corner in tl.static_range(4):
+        horizontal = right_part if corner % 2 == 1 else 1 - right_part
+        vertical = lower_part if corner >= 2 else 1 - lower_part
+        dot = _corner(
+            p_value,
+            p_grad_value,
+            b_grad,
+            r + corner // 2,
+            c + corner % 2,
+            b_weight * horizontal * vertical,
+            height,
+            width,
+            start,
+            pitch,
+            o_d,
+            m_query,
+            D,
+            WIDE,
+            ACC,
+            DOTS,
+            SCATTER,
+        )
+        value_slope += dot * horizontal * vertical
+        x_slope += dot * (vertical if corner % 2 == 1 else -vertical)
+        y_slope += dot * (horizontal if corner >= 2 else -horizontal)
+    return value_slope, x_slope, y_slope
 
 
 @triton.jit(do_not_specialize=["Q", "N"])
@@ -117,38 +177,27 @@ def _backward_kernel(
             x, y = sample_position(p_locations, o_sample, m_q, height, width, ACC)
             b_weight = tl.load(p_weights + o_sample, mask=m_q, other=0.0).to(ACC)
             left, top = pixel_above(x, y, -2.0)
-            fx = x - left
-            fy = y - top
-            c = left.to(tl.int32)
-            r = top.to(tl.int32)
-            value_slope = tl.zeros_like(x)
-            x_slope = tl.zeros_like(x)
-            y_slope = tl.zeros_like(x)
-            for corner in tl.static_range(4):
-                horizontal = fx if corner % 2 == 1 else 1 - fx
-                vertical = fy if corner >= 2 else 1 - fy
-                dot = _corner(
-                    p_value,
-                    p_grad_value,
-                    b_grad,
-                    r + corner // 2,
-                    c + corner % 2,
-                    b_weight * horizontal * vertical,
-                    height,
-                    width,
-                    start,
-                    pitch,
-                    o_d,
-                    m_q,
-                    D,
-                    WIDE,
-                    ACC,
-                    DOTS,
-                    SCATTER,
-                )
-                value_slope += dot * horizontal * vertical
-                x_slope += dot * (vertical if corner % 2 == 1 else -vertical)
-                y_slope += dot * (horizontal if corner >= 2 else -horizontal)
+            value_slope, x_slope, y_slope = differentiate_sample(
+                p_value,
+                p_grad_value,
+                b_grad,
+                left,
+                top,
+                x - left,
+                y - top,
+                b_weight,
+                height,
+                width,
+                start,
+                pitch,
+                o_d,
+                m_q,
+                D,
+                WIDE,
+                ACC,
+                DOTS,
+                SCATTER,
+            )
             if DOTS:
                 p_grad_location = p_grad_locations + 2 * o_sample
                 tl.store(p_grad_weights + o_sample, value_slope, mask=m_q)
@@ -202,7 +251,8 @@ def backward_triton(
                 num_warps=2,
             )
     if sort:
-        summed = grad_value_sorted(inputs[0], value, spatial_shapes, *inputs[2:])
+        samples = locate(inputs[2].to(accumulator), spatial_shapes)
+        summed = grad_value_sorted(inputs[0], value, spatial_shapes, *samples, inputs[3])
     results = [
         grad.to(source.dtype) if grad is not None and needed else None
         for grad, source, needed in zip((summed, *others), sources, needs, strict=True)

@@ -19,18 +19,18 @@ def sample_position(p_locations, o_sample, m_sample, height, width, ACC: tl.cons
     x = tl.load(p_locations + 2 * o_sample, mask=m_sample, other=0.0).to(ACC) * width - 0.5
     y = tl.load(p_locations + 2 * o_sample + 1, mask=m_sample, other=0.0).to(ACC) * height - 0.5
     # Keeps the conversion to integers defined for any input; two pixels outside is all the same.
-    x = clamp(x, width)
-    y = clamp(y, height)
+    x = clamp(x, -2.0, width + 1.0)
+    y = clamp(y, -2.0, height + 1.0)
     # Nothing to sample, not even at NaN.
     empty = height * width == 0
     return tl.where(empty, -2.0, x), tl.where(empty, -2.0, y)
 
 
 @triton.jit
-def clamp(x, size):
-    """Clamp to [-2, size + 1], which leaves NaN, unlike the minimum and the maximum."""
-    x = tl.where(x < -2.0, -2.0, x)
-    return tl.where(x > size + 1.0, size + 1.0, x)
+def clamp(x, low, high):
+    """Clamp to [low, high], which leaves NaN, unlike the minimum and the maximum."""
+    x = tl.where(x < low, low, x)
+    return tl.where(x > high, high, x)
 
 
 @triton.jit

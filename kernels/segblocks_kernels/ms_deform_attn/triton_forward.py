@@ -47,6 +47,52 @@ def _add_corner(
     return acc + b_value.to(ACC) * weight[:, None]
 
 
+@triton.jit
+def add_sample(
+    acc,
+    p_value,
+    left,
+    top,
+    right_part,
+    lower_part,
+    b_weight,
+    height,
+    width,
+    start,
+    pitch,
+    o_d,
+    m_query,
+    D: tl.constexpr,
+    WIDE: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Add a sample of each query to ``acc`` [BQ, BD], given its pixel above left and fractions."""
+    bottom = b_weight * lower_part
+    above = b_weight - bottom
+    c = left.to(tl.int32)
+    r = top.to(tl.int32)
+    for corner in tl.static_range(4):
+        vertical = bottom if corner >= 2 else above
+        weight = vertical * (right_part if corner % 2 == 1 else 1 - right_part)
+        acc = _add_corner(
+            acc,
+            p_value,
+            r + corner // 2,
+            c + corner % 2,
+            weight,
+            height,
+            width,
+            start,
+            pitch,
+            o_d,
+            m_query,
+            D,
+            WIDE,
+            ACC,
+        )
+    return acc
+
+
 @triton.jit(do_not_specialize=["Q", "N"])
 def _forward_kernel(
     p_value,
@@ -89,30 +135,24 @@ def _forward_kernel(
             x, y = sample_position(p_locations, o_sample, m_q, height, width, ACC)
             b_weight = tl.load(p_weights + o_sample, mask=m_q, other=0.0).to(ACC)
             left, top = pixel_above(x, y, 0.0)
-            right_part = x - left
-            bottom = b_weight * (y - top)
-            above = b_weight - bottom
-            c = left.to(tl.int32)
-            r = top.to(tl.int32)
-            for corner in tl.static_range(4):
-                vertical = bottom if corner >= 2 else above
-                weight = vertical * (right_part if corner % 2 == 1 else 1 - right_part)
-                acc = _add_corner(
-                    acc,
-                    p_value,
-                    r + corner // 2,
-                    c + corner % 2,
-                    weight,
-                    height,
-                    width,
-                    start,
-                    pitch,
-                    o_d,
-                    m_q,
-                    D,
-                    WIDE,
-                    ACC,
-                )
+            acc = add_sample(
+                acc,
+                p_value,
+                left,
+                top,
+                x - left,
+                y - top,
+                b_weight,
+                height,
+                width,
+                start,
+                pitch,
+                o_d,
+                m_q,
+                D,
+                WIDE,
+                ACC,
+            )
         start += height * width
     m_out = m_q[:, None]
     if BD != D:

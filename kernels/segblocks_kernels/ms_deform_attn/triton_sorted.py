@@ -12,11 +12,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .triton_common import Launch, on_device, plan, sample_position
+from .triton_common import Launch, on_device, plan
+
+
+def locate(locations: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """The pixel (column, row) above left of each sample, whole numbers, and the way from there."""
+    pixels = torch.empty_like(locations)
+    for level, (height, width) in enumerate(spatial_shapes):
+        for axis, size in enumerate((width, height)):
+            pixels[:, :, :, level, :, axis] = locations[:, :, :, level, :, axis] * size - 0.5
+    corners = pixels.floor()
+    return corners, pixels - corners
 
 
 def _sort_by_cell(
-    locations: Tensor, spatial_shapes: Sequence[tuple[int, int]], dtype: torch.dtype
+    corners: Tensor, spatial_shapes: Sequence[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
     """Samples in the order of the cell they fall in.
 
@@ -26,18 +36,15 @@ def _sort_by_cell(
         The index of each sample in (B, Q, M, L, P), sorted; and the place in that order where
         each cell of (B, M, all levels) begins, with the end of the last.
     """
-    batch, queries, heads, levels, points, _ = locations.shape
+    batch, queries, heads, levels, points, _ = corners.shape
     cells = [(h + 1) * (w + 1) for h, w in spatial_shapes]
     per_head = sum(cells)
     total = batch * heads * per_head
-    device = locations.device
+    device = corners.device
     heads_first = torch.arange(batch * heads, device=device).view(batch, 1, heads, 1)
     keys = torch.empty((batch, queries, heads, levels, points), dtype=torch.int64, device=device)
     for level, (height, width) in enumerate(spatial_shapes):
-        left, top = (
-            torch.floor(locations[:, :, :, level, :, axis].to(dtype) * size - 0.5)
-            for axis, size in enumerate((width, height))
-        )
+        left, top = corners[:, :, :, level].unbind(-1)
         inside = (left >= -1) & (left < width) & (top >= -1) & (top < height)
         cell = (torch.where(inside, top, 0) + 1).long() * (width + 1)
         cell += (torch.where(inside, left, 0) + 1).long() + sum(cells[:level])
@@ -50,7 +57,7 @@ def _sort_by_cell(
 @triton.jit(do_not_specialize=["height", "width", "start", "cell_start", "cells", "N"])
 def _sum_by_pixel_kernel(
     p_grad_out,
-    p_locations,
+    p_fractions,
     p_weights,
     p_order,
     p_begins,
@@ -80,16 +87,17 @@ def _sum_by_pixel_kernel(
         # The cells left and right of the pixel are neighbours: one range of samples.
         cell = i_head.to(tl.int64) * cells + cell_start + (row + side) * (width + 1) + column
         first = tl.load(p_begins + cell)
+        middle = tl.load(p_begins + cell + 1)
         last = tl.load(p_begins + cell + 2)
         for i in range(first, last, BE):
             o_entry = i + tl.arange(0, BE)
             m_entry = o_entry < last
             o_sample = tl.load(p_order + o_entry, mask=m_entry, other=0)
-            x, y = sample_position(p_locations, o_sample, m_entry, height, width, ACC)
+            right_part = tl.load(p_fractions + 2 * o_sample, mask=m_entry, other=0.0)
+            lower_part = tl.load(p_fractions + 2 * o_sample + 1, mask=m_entry, other=0.0)
             b_weight = tl.load(p_weights + o_sample, mask=m_entry, other=0.0).to(ACC)
-            # The hat function: continuous, so a floor that rounds otherwise here does no harm.
-            b_weight *= tl.maximum(1 - tl.abs(x - column), 0.0)
-            b_weight *= tl.maximum(1 - tl.abs(y - row), 0.0)
+            b_weight *= tl.where(o_entry < middle, right_part, 1 - right_part)
+            b_weight *= lower_part if side == 0 else 1 - lower_part
             o_row = o_sample // LP * D
             m_row = m_entry[:, None] & (o_d < D)[None, :]
             b_grad = tl.load(p_grad_out + o_row[:, None] + o_d[None, :], mask=m_row, other=0.0)
@@ -102,7 +110,8 @@ def grad_value_sorted(
     grad_out: Tensor,
     value: Tensor,
     spatial_shapes: Sequence[tuple[int, int]],
-    locations: Tensor,
+    corners: Tensor,
+    fractions: Tensor,
     weights: Tensor,
 ) -> Tensor:
     """The gradient of ``value``, summed in the same order on every run.
@@ -110,13 +119,17 @@ def grad_value_sorted(
     Args:
         grad_out: contiguous (B, Q, M*D).
         value: only its shape and type are used.
-        spatial_shapes, locations, weights: as in ``ms_deform_attn``, contiguous.
+        spatial_shapes: as in ``ms_deform_attn``.
+        corners: pixel (column, row) above left of each sample, (B, Q, M, L, P, 2); any number
+            outside the level, or NaN, leaves the sample out.
+        fractions: the way (x, y) from there, in [0, 1], contiguous.
+        weights: of the samples, contiguous (B, Q, M, L, P).
     """
-    launch: Launch = plan(value, locations)
+    launch: Launch = plan(value, fractions)
     if value.numel() == 0 or launch.queries == 0:
         return torch.zeros_like(value, memory_format=torch.contiguous_format)
     grad_value = value.new_empty(value.shape)
-    order, begins = _sort_by_cell(locations, spatial_shapes, launch.accumulator)
+    order, begins = _sort_by_cell(corners, spatial_shapes)
     cells = sum((h + 1) * (w + 1) for h, w in spatial_shapes)
     start = cell_start = 0
     for height, width in spatial_shapes:
@@ -125,7 +138,7 @@ def grad_value_sorted(
             with on_device(value):
                 _sum_by_pixel_kernel[grid](
                     grad_out,
-                    locations,
+                    fractions,
                     weights,
                     order,
                     begins,
