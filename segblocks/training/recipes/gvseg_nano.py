@@ -10,6 +10,7 @@ from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import Recipe
 from segblocks.training.recipes.small_models import (
     COCO,
+    CPU_INITIAL,
     CPU_LOOP,
     CPU_STILLS,
     CPU_WORLD,
@@ -86,6 +87,7 @@ _NANO_CPU = replace(
     },
     criterion_options={**_NANO.criterion_options, "num_points": 1024, "min_area": 8},
     loop=CPU_LOOP,
+    initial=CPU_INITIAL,
 )
 
 RECIPES = (_NANO, _NANO_CPU)

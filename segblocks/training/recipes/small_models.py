@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from segblocks.data.clips import ClipRule, ClipTransform
+from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import RecipeSource
 from segblocks.training.recipes.videos import (
     CompositesOfStills,
@@ -49,6 +50,8 @@ CPU_LOOP = replace(
     save_every=200,
     workers=1,
 )
+# What two cores have taught one model, they need not teach the next.
+CPU_INITIAL = InitialWeights(relative="tarvis_nano")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes.small_models import (
     AS_IT_IS,
     COCO,
+    CPU_INITIAL,
     CPU_LOOP,
     CPU_STILLS,
     CPU_WORLD,
@@ -73,6 +74,7 @@ _NANO_CPU = replace(
     sources=_sources(CPU_STILLS, CPU_WORLD),
     criterion_options={"num_points": 1024},
     loop=CPU_LOOP,
+    initial=CPU_INITIAL,
 )
 
 RECIPES = (_NANO, _NANO_CPU)

@@ -18,6 +18,7 @@ from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes.small_models import (
     AS_IT_IS,
     COCO,
+    CPU_INITIAL,
     CPU_LOOP,
     CPU_STILLS,
     CPU_WORLD,
@@ -86,6 +87,7 @@ def _cpu(recipe: Recipe, title: str) -> Recipe:
         sources=_sources(CPU_STILLS, CPU_WORLD),
         criterion_options={"num_points": 1024},
         loop=CPU_LOOP,
+        initial=CPU_INITIAL,
     )
 
 
