@@ -248,8 +248,8 @@ def test_exports_for_any_number_of_edges():
         ({"v": torch.zeros(6, 2, 4).half()}, "same dtype"),
         ({"offsets": [0, 1, 3]}, r"offsets must be a torch.Tensor, got list \[0, 1, 3\]"),
         ({"bias": 0.0}, "bias must be a torch.Tensor, got float"),
-        ({"backend": "triton"}, "ragged_cross_attention has no Triton kernel yet"),
-        ({"backend": "cpp"}, "backend must be one of auto, triton, reference, got 'cpp'"),
+        ({"backend": "xformers"}, "backend 'xformers' cannot run on device 'cpu': the operators"),
+        ({"backend": "cpp"}, "must be one of auto, triton, xformers, reference, got 'cpp'"),
     ],
 )
 def test_wrong_arguments_are_named(change, match):

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from .._autocast import autocast
 from .._check import check_float, check_same_device, check_same_dtype, check_shape, check_tensor
-from .op import BACKENDS, forward_op
+from .op import BACKENDS, forward_op, triton_refuses
 from .op import OP as _OP
+from .xformers import ragged_cross_attention_xformers, xformers_refuses
+
+_REFUSALS = {"triton": triton_refuses, "xformers": xformers_refuses}
 
 
 def _check(
@@ -49,7 +52,8 @@ def ragged_cross_attention(
 
     A key that a row would see n times is listed once with the bias log(n): the same softmax, which
     is how the object encoder of TarViS (Athar et al. 2023, section 3.2) is evaluated here.
-    Scores, softmax and sums are at least float32. Differentiable once. Under autocast q, k and v
+    Scores, softmax and sums are at least float32. Differentiable once. The Triton backend reads q,
+    k and v where they lie, whatever their strides, and is deterministic. Under autocast q, k and v
     are cast first.
 
     Args:
@@ -61,13 +65,16 @@ def ragged_cross_attention(
         bias: (E,), added to the scores of all heads; an edge at -inf does not exist. None for
             zeros.
         scale: what scores are multiplied with; 1/sqrt(D) by default.
-        backend: "reference", or "auto", which asks SEGBLOCKS_BACKEND first. "triton" is reserved.
+        backend: "triton" (float32 and half types), "reference", "xformers", or "auto", which asks
+            SEGBLOCKS_BACKEND and then takes the fastest that runs, never xformers: that needs the
+            package and a GPU, gathers k and v of every edge, reads the offsets on the host (so
+            that compilers break the graph), and is deterministic only where xformers is.
 
     Returns:
         (R, M, D) in the type of q; zeros for a row without keys.
 
     Raises:
-        ValueError: a wrong shape, type or device, or a backend that does not exist yet.
+        ValueError: a wrong shape, type or device, or an explicit backend that cannot run.
 
     Example:
         >>> q, k, v = torch.randn(2, 8, 32), torch.randn(9, 8, 32), torch.randn(9, 8, 32)
@@ -82,6 +89,11 @@ def ragged_cross_attention(
     q, k, v = autocast(q, k, v)
     _check(q, k, v, indices, offsets, bias)
     request = BACKENDS.request(backend)
+    if request in _REFUSALS and (reason := _REFUSALS[request](q)):
+        raise ValueError(f"{_OP}: backend {request!r} cannot run: {reason}")
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
+    if request == "xformers":
+        BACKENDS.resolve(request, q.device)
+        return ragged_cross_attention_xformers(q, k, v, indices, offsets, bias, scale)
     return forward_op(q, k, v, indices, offsets, bias, scale, request)[0]

@@ -1,6 +1,7 @@
 """The PyTorch operators: forward and backward, each opaque to compilers and differentiable once.
 
-Left to autograd, the gathered q, k and v would be kept, 3*E*M*D numbers; the operators keep E*M.
+Left to autograd, the gathered q, k and v would be kept, 3*E*M*D numbers; the operators keep E*M,
+and those on Triton R*M.
 """
 
 from __future__ import annotations
@@ -12,18 +13,33 @@ import torch
 from torch import Tensor
 
 from .. import _gradients
-from .._backend import REFERENCE, Backends, planned_triton
+from .._backend import REFERENCE, TRITON, Backends
 from .reference import (
     ragged_cross_attention_backward_reference,
     ragged_cross_attention_reference,
 )
+from .xformers import XFORMERS
 
 OP = "ragged_cross_attention"
-BACKENDS = Backends(OP, (planned_triton(OP), REFERENCE))
+BACKENDS = Backends(OP, (TRITON, XFORMERS, REFERENCE))
+
+
+def triton_refuses(q: Tensor) -> str | None:
+    """Why the Triton kernels do not take such a tensor, or None when they do."""
+    if q.dtype == torch.float64:
+        return "there is no Triton kernel for float64"
+    return None
 
 
 # The backend is settled here and not by the caller, so that an exported program with "auto"
 # takes what is best where it runs.
+def _choose(backend: str, q: Tensor) -> str:
+    chosen = BACKENDS.resolve(backend, q.device)
+    if backend == "auto" and chosen == "triton" and triton_refuses(q):
+        return "reference"
+    return chosen
+
+
 @torch.library.custom_op(
     "segblocks::ragged_cross_attention",
     mutates_args=(),
@@ -40,8 +56,15 @@ def forward_op(
     scale: float,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """The output (R, M, D), and the weight of each edge (E, M) for the backward."""
-    BACKENDS.resolve(backend, q.device)
+    """The output (R, M, D), and what the backward of the chosen backend wants.
+
+    That is the weight of each edge (E, M) for the reference, and the log-sum-exp of each row
+    (R, M) for Triton.
+    """
+    if _choose(backend, q) == "triton":
+        from . import triton_forward
+
+        return triton_forward.forward(q, k, v, indices, offsets, bias, scale)
     return ragged_cross_attention_reference(q, k, v, indices, offsets, bias, scale)
 
 
@@ -56,16 +79,16 @@ def _(
     scale: float,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
+    rows = q.shape[0] if _choose(backend, q) == "triton" else indices.shape[0]
     dtype = torch.promote_types(q.dtype, torch.float32)
-    weights = q.new_empty((indices.shape[0], q.shape[1]), dtype=dtype)
-    return q.new_empty(q.shape), weights
+    return q.new_empty(q.shape), q.new_empty((rows, q.shape[1]), dtype=dtype)
 
 
 @torch.library.custom_op(
     "segblocks::ragged_cross_attention_backward",
     mutates_args=(),
     schema="(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor indices, Tensor offsets, "
-    "Tensor? bias, Tensor out, Tensor weights, float scale, bool[] needs, str backend) "
+    "Tensor? bias, Tensor out, Tensor kept, float scale, bool[] needs, str backend) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
 )
 def backward_op(
@@ -77,16 +100,22 @@ def backward_op(
     offsets: Tensor,
     bias: Tensor | None,
     out: Tensor,
-    weights: Tensor,
+    kept: Tensor,
     scale: float,
     needs: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, ...]:
     """The gradients of q, k, v and the bias that ``needs`` asks for."""
-    BACKENDS.resolve(backend, q.device)
-    *grads, of_scores = ragged_cross_attention_backward_reference(
-        grad_out, q, k, v, indices, offsets, out, weights, scale, needs
-    )
+    if _choose(backend, q) == "triton":
+        from . import triton_backward
+
+        *grads, of_scores = triton_backward.backward(
+            grad_out, q, k, v, indices, offsets, bias, out, kept, scale, needs
+        )
+    else:
+        *grads, of_scores = ragged_cross_attention_backward_reference(
+            grad_out, q, k, v, indices, offsets, out, kept, scale, needs
+        )
     of_bias = None if bias is None or of_scores is None else of_scores.to(bias.dtype)
     return _gradients.filled((*grads, of_bias), _sources(q, k, v, bias))
 
@@ -101,7 +130,7 @@ def _(
     offsets: Tensor,
     bias: Tensor | None,
     out: Tensor,
-    weights: Tensor,
+    kept: Tensor,
     scale: float,
     needs: Sequence[bool],
     backend: str,
@@ -116,9 +145,9 @@ def _sources(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tens
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, scale, backend = inputs
-    out, weights = output
-    ctx.mark_non_differentiable(weights)
-    ctx.save_for_backward(*tensors, out, weights)
+    out, kept = output
+    ctx.mark_non_differentiable(kept)
+    ctx.save_for_backward(*tensors, out, kept)
     ctx.settings = scale, backend
 
 
