@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from segblocks.nn.shape_cache import SHARED
+
 TEMPERATURE = 10000.0
 EPSILON = 1e-6
 
@@ -132,21 +134,32 @@ def sine_position_3d(
         >>> sine_position_3d(3, 4, 6, 32).shape
         torch.Size([3, 4, 6, 32])
     """
-    plane = sine_position_2d(height, width, embed_dim, device=device, dtype=dtype)
-    time = _time_axis(frames, frame_indices, device, dtype)
-    return plane + sine_code(time, embed_dim)[:, None, None]
-
-
-def _time_axis(
-    frames: int,
-    frame_indices: Sequence[int] | Tensor | None,
-    device: torch.device | None,
-    dtype: torch.dtype,
-) -> Tensor:
-    if frame_indices is None:
-        return _axis(frames, True, device, dtype)
-    if len(frame_indices) != frames:
+    if frame_indices is not None and len(frame_indices) != frames:
         raise ValueError(
             f"sine_position_3d: frame_indices must name {frames} frames, got {len(frame_indices)}"
         )
-    return torch.as_tensor(frame_indices, device=device, dtype=dtype) / 128 * (2 * math.pi)
+    plane = SHARED.get(sine_position_2d, height, width, embed_dim, device=device, dtype=dtype)
+    if frame_indices is None:
+        code = SHARED.get(_turn_code, frames, embed_dim, device=device, dtype=dtype)
+    else:
+        code = sine_code(_absolute_times(frame_indices, device, dtype), embed_dim)
+    return plane + code[:, None, None]
+
+
+def _turn_code(
+    frames: int, embed_dim: int, *, device: torch.device | None, dtype: torch.dtype
+) -> Tensor:
+    """The code of each of ``frames`` times of one turn, (T, embed_dim)."""
+    return sine_code(_axis(frames, True, device, dtype), embed_dim)
+
+
+def _absolute_times(
+    frame_indices: Sequence[int] | Tensor, device: torch.device | None, dtype: torch.dtype
+) -> Tensor:
+    if isinstance(frame_indices, Tensor):
+        indices = frame_indices.to(device=device, dtype=dtype)
+    else:
+        # Numbers travel with the launches; a list would be copied, and the host would wait.
+        filled = [torch.full((1,), i, device=device, dtype=dtype) for i in frame_indices]
+        indices = torch.cat([torch.zeros(0, device=device, dtype=dtype), *filled])
+    return indices / 128 * (2 * math.pi)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segblocks.nn.deformable_attention import DeformableEncoderLayer, pixel_centres
 from segblocks.nn.position import sine_position_2d, sine_position_3d
+from segblocks.nn.shape_cache import SHARED
 from segblocks.nn.temporal_attention import TemporalAttentionLayer
 
 NORM_GROUPS = 32
@@ -131,7 +132,7 @@ class TemporalNeck(nn.Module):
     def _attend(
         self, tokens: Tensor, shapes: list[tuple[int, int]], batch: int, frames: int
     ) -> Tensor:
-        centres = pixel_centres(shapes, **_at_least_float32(tokens))
+        centres = SHARED.get(pixel_centres, tuple(shapes), **_at_least_float32(tokens))
         positions = self._frame_positions(shapes, tokens)
         if self.cells is None:
             for layer in self.deformable_layers:
@@ -148,7 +149,8 @@ class TemporalNeck(nn.Module):
     def _frame_positions(self, shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
         dim = self.level_embedding.shape[1]
         levels = [
-            sine_position_2d(*shape, dim, **_at_least_float32(like)).flatten(0, 1) + embedding
+            SHARED.get(sine_position_2d, *shape, dim, **_at_least_float32(like)).flatten(0, 1)
+            + embedding
             for shape, embedding in zip(shapes, self.level_embedding, strict=True)
         ]
         return torch.cat(levels).to(like.dtype)
