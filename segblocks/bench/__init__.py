@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from segblocks.bench.measurement import Measurement, measure, peak_memory
+from segblocks.bench.compare import Row, compare
+from segblocks.bench.measurement import Measurement, measure, measure_together, peak_memory
 from segblocks.bench.shapes import parse_shape
+from segblocks.bench.suite import Contender, Problem, Setting, Suite
 
-__all__ = ["Measurement", "measure", "parse_shape", "peak_memory"]
+__all__ = [
+    "Contender",
+    "Measurement",
+    "Problem",
+    "Row",
+    "Setting",
+    "Suite",
+    "compare",
+    "measure",
+    "measure_together",
+    "parse_shape",
+    "peak_memory",
+]

@@ -6,10 +6,12 @@ import ctypes
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 # A sample is as long as the clock and the launch of a kernel are short beside it.
@@ -19,6 +21,7 @@ MIN_SAMPLES, MAX_SAMPLES = 5, 100
 BUDGET_SECONDS = 2.0
 
 Call = Callable[[], object]
+Clock = Callable[[Call, int], float]
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,13 @@ def measure(
     budget: float = BUDGET_SECONDS,
     flush_l2: bool = False,
 ) -> Measurement:
-    """Measure a call, its Python included.
-
-    On a GPU the clock is a pair of CUDA events around each sample.
+    """Measure one call; see :func:`measure_together`.
 
     Args:
-        call: what to measure. Its first two runs warm up and are not counted.
+        call: what to measure.
         device: where it computes.
-        budget: seconds of all samples together, as far as ``MIN_SAMPLES`` allow.
-        flush_l2: empty the cache of a GPU before each call, which is then a sample of its own and
-            hides its Python behind the flush.
+        budget: seconds of all samples together.
+        flush_l2: empty the cache of a GPU before each call.
 
     Returns:
         The measurement.
@@ -73,18 +73,70 @@ def measure(
         >>> 0 < taken.p20 <= taken.median <= taken.p80
         True
     """
+    return measure_together([call], device, budget=budget, flush_l2=flush_l2)[0]
+
+
+def measure_together(
+    calls: Sequence[Call],
+    device: torch.device | str,
+    *,
+    budget: float = BUDGET_SECONDS,
+    flush_l2: bool = False,
+) -> list[Measurement]:
+    """Measure calls in turns, their Python included, so that a busy machine slows all alike.
+
+    On a GPU the clock is a pair of CUDA events around each sample.
+
+    Args:
+        calls: what to measure. The first runs warm up and are not counted.
+        device: where they compute.
+        budget: seconds of all samples of one call together, as far as ``MIN_SAMPLES`` allow.
+        flush_l2: empty the cache of a GPU before each call, which is then a sample of its own and
+            hides its Python behind the flush.
+
+    Returns:
+        A measurement a call.
+
+    Raises:
+        ValueError: a flush on a device that is no GPU.
+
+    Example:
+        >>> x = torch.randn(64, 64)
+        >>> len(measure_together([lambda: x @ x, lambda: x + x], "cpu", budget=0.01))
+        2
+    """
     device = torch.device(device)
     if flush_l2 and device.type != "cuda":
         raise ValueError(f"measure: flush_l2 needs a CUDA device, got device {str(device)!r}")
     clock = _gpu_clock(device, flush_l2) if device.type == "cuda" else _cpu_clock
+    plans = [_plan(call, device, clock, budget, flush_l2) for call in calls]
+    seconds: list[list[float]] = [[] for _ in plans]
+    for turn in range(MAX_SAMPLES):
+        for plan, taken in zip(plans, seconds, strict=True):
+            if turn < plan.samples:
+                taken.append(clock(plan.call, plan.calls) / plan.calls)
+    return [_summary(plan, taken) for plan, taken in zip(plans, seconds, strict=True)]
+
+
+class _Plan(NamedTuple):
+    call: Call
+    samples: int
+    calls: int
+    peak_bytes: int | None
+
+
+def _plan(call: Call, device: torch.device, clock: Clock, budget: float, flush_l2: bool) -> _Plan:
     clock(call, 1)
     peak = peak_memory(call, device)
-    once = clock(call, 1)
-    calls = 1 if flush_l2 else max(1, math.ceil(SAMPLE_SECONDS / max(once, 1e-9)))
-    samples = min(MAX_SAMPLES, max(MIN_SAMPLES, int(budget / max(once * calls, 1e-9))))
-    seconds = torch.tensor([clock(call, calls) / calls for _ in range(samples)])
-    p20, median, p80 = seconds.quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
-    return Measurement(median, p20, p80, samples, calls, peak)
+    once = max(clock(call, 1), 1e-9)
+    calls = 1 if flush_l2 else max(1, math.ceil(SAMPLE_SECONDS / once))
+    samples = min(MAX_SAMPLES, max(MIN_SAMPLES, int(budget / (once * calls))))
+    return _Plan(call, samples, calls, peak)
+
+
+def _summary(plan: _Plan, seconds: list[float]) -> Measurement:
+    p20, median, p80 = np.percentile(seconds, [20, 50, 80]).tolist()
+    return Measurement(median, p20, p80, plan.samples, plan.calls, plan.peak_bytes)
 
 
 def _cpu_clock(call: Call, calls: int) -> float:
@@ -94,7 +146,7 @@ def _cpu_clock(call: Call, calls: int) -> float:
     return time.perf_counter() - start
 
 
-def _gpu_clock(device: torch.device, flush_l2: bool) -> Callable[[Call, int], float]:
+def _gpu_clock(device: torch.device, flush_l2: bool) -> Clock:
     cache = torch.cuda.get_device_properties(device).L2_cache_size
     filler = torch.empty(2 * cache if flush_l2 else 0, dtype=torch.uint8, device=device)
 

@@ -1,0 +1,171 @@
+"""Run the contenders of a suite on one problem: first whether they are right, then how fast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from segblocks.bench.measurement import BUDGET_SECONDS, Measurement, measure_together
+from segblocks.bench.suite import Contender, Function, Problem, Setting, Suite
+
+Outcome = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender on one problem.
+
+    Attributes:
+        op: name of the suite.
+        shape: its name, or the sizes as they were given.
+        sizes: field of the shape -> value.
+        device: "cpu", "cuda".
+        dtype: of the values.
+        direction: "fwd" or "fwd+bwd".
+        contender: its name.
+        error: largest relative error of an output or a gradient; None where it did not run.
+        taken: what it costs; None where it did not run or is wrong.
+        refused: why there is no time; None where there is one.
+    """
+
+    op: str
+    shape: str
+    sizes: dict[str, int | float]
+    device: str
+    dtype: str
+    direction: str
+    contender: str
+    error: float | None = None
+    taken: Measurement | None = None
+    refused: str | None = None
+
+
+def compare(
+    suite: Suite,
+    name: str,
+    shape: Any,
+    setting: Setting,
+    contenders: Sequence[Contender],
+    *,
+    budget: float = BUDGET_SECONDS,
+    flush_l2: bool = False,
+) -> list[Row]:
+    """Measure contenders in turns on the same numbers.
+
+    A contender that fails, or whose outputs or gradients are off, is reported and not timed.
+
+    Args:
+        suite: of the operation.
+        name: of the shape.
+        shape: of ``suite.shapes`` or another of the same dataclass.
+        setting: device, type, direction.
+        contenders: of the suite.
+        budget: seconds of measuring each.
+        flush_l2: empty the cache of a GPU before each call.
+
+    Returns:
+        One row a contender.
+
+    Raises:
+        ValueError: sizes that the operation cannot have.
+    """
+    # Earlier shapes may have used up the recompilations that PyTorch allows; it then goes on
+    # uncompiled without a word.
+    torch.compiler.reset()
+    problem = suite.make(shape, setting)
+    wanted = _wanted(suite, problem, setting)
+    checked = [_check(contender, problem, setting, wanted, suite) for contender in contenders]
+    calls = [found.call for found in checked if found.call is not None]
+    taken = iter(measure_together(calls, setting.device, budget=budget, flush_l2=flush_l2))
+    where = (suite.name, name, dataclasses.asdict(shape))
+    how = (setting.device.type, setting.dtype, setting.direction)
+    return [
+        Row(
+            *(*where, *how),
+            contender.name,
+            found.error,
+            None if found.call is None else next(taken),
+            found.refused,
+        )
+        for contender, found in zip(contenders, checked, strict=True)
+    ]
+
+
+class _Checked(NamedTuple):
+    """What to time, or why not to; and the error, where there are outputs."""
+
+    call: Callable[[], Outcome] | None
+    error: float | None
+    refused: str | None
+
+
+def _check(
+    contender: Contender, problem: Problem, setting: Setting, wanted: Outcome, suite: Suite
+) -> _Checked:
+    if reason := contender.unavailable(setting):
+        return _Checked(None, None, reason)
+    try:
+        call = _call(contender.function, problem, setting)
+        error = _largest_error(call(), wanted)
+    except (RuntimeError, ValueError, ImportError) as failure:
+        return _Checked(None, None, f"failed: {_first_line(failure)}")
+    limit = suite.tolerance[setting.dtype]
+    # A NaN is not within any limit.
+    if not error <= limit:
+        reason = f"wrong: relative error {error:.1e}, allowed {limit:.0e}"
+        return _Checked(None, error, reason)
+    return _Checked(call, error, None)
+
+
+def _wanted(suite: Suite, problem: Problem, setting: Setting) -> Outcome:
+    wide = [t if t.dtype == torch.float32 else t.detach().float() for t in problem.tensors]
+    return _call(suite.oracle, Problem(tuple(wide), problem.given), setting)()
+
+
+def _call(function: Function, problem: Problem, setting: Setting) -> Callable[[], Outcome]:
+    """What is timed; it returns the outputs, and after them the gradients if there are any."""
+
+    def forward() -> Outcome:
+        outputs = function(problem.given, *problem.tensors)
+        return (outputs,) if isinstance(outputs, Tensor) else outputs
+
+    def without_gradients() -> Outcome:
+        with torch.no_grad():
+            return forward()
+
+    if setting.direction == "fwd":
+        return without_gradients
+    cotangents = [_cotangent(output) for output in without_gradients()]
+    leaves = [tensor.requires_grad_() for tensor in problem.tensors]
+
+    def both() -> Outcome:
+        outputs = forward()
+        grads = torch.autograd.grad(outputs, leaves, cotangents, materialize_grads=True)
+        return (*outputs, *grads)
+
+    return both
+
+
+def _cotangent(output: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(output.dim())
+    # Rounded once, so that all types get the same numbers.
+    drawn = torch.randn(output.shape, generator=generator).bfloat16()
+    return drawn.to(output.device, output.dtype)
+
+
+def _largest_error(got: Outcome, wanted: Outcome) -> float:
+    errors = [
+        float(torch.linalg.vector_norm(g.detach().float() - w.detach().float()))
+        / max(float(torch.linalg.vector_norm(w.detach().float())), 1e-30)
+        for g, w in zip(got, wanted, strict=True)
+    ]
+    return float(torch.tensor(errors).max())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
