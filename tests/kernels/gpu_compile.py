@@ -73,6 +73,7 @@ def space_time_attention(*settings: tuple[torch.dtype, int]) -> None:
 
     for module, name in (
         (triton_forward, "forward_kernel"),
+        (triton_forward, "resident_kernel"),
         (triton_backward, "query_kernel"),
         (triton_backward, "key_kernel"),
     ):
@@ -89,8 +90,9 @@ def space_time_attention(*settings: tuple[torch.dtype, int]) -> None:
             cells = make_cells(shapes, [2, 4, 8])
             packed = torch.empty(1, frames, cells.num_tokens, 3, 8, head_dim, dtype=dtype)
             q, k, v = packed.unbind(3)
-            out, lse = triton_forward.forward(q, k, v, cells, 0.2)
-            triton_backward.backward(torch.empty_like(out), q, k, v, out, lse, cells, 0.2)
+            inputs = (q, k, v, q[0], k[0])
+            out, lse = triton_forward.forward(*inputs, cells, 0.2)
+            triton_backward.backward(torch.empty_like(out), *inputs, out, lse, cells, 0.2)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def test_space_time_attention_compiles_for_hopper(tmp_path):
         [dict(re.findall(r"(\w+)=(\d+)", line)) for line in part.splitlines()]
         for part in re.split(r"torch\.\w+ \d+\n", done.stdout)[1:]
     )
-    # Once each, for clips of three sizes.
-    assert len(half) == len(single) == 3
+    # Once each, for clips of three sizes; half types have a kernel more, for small cells.
+    assert (len(half), len(single)) == (4, 3)
     for kernel in half:
         assert int(kernel["shared"]) <= 227 * 1024
         assert int(kernel["stack"]) <= 64  # registers spill there

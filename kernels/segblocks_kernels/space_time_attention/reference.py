@@ -70,6 +70,16 @@ def nothing_to_do(q: Tensor, cells: Cells) -> bool:
     return not cells.levels or q.numel() == 0
 
 
+def add_positions(
+    q: Tensor, k: Tensor, q_position: Tensor | None, k_position: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys with their positions (T, N, M, D), where there are any."""
+    return (
+        q if q_position is None else q + q_position,
+        k if k_position is None else k + k_position,
+    )
+
+
 def _zeros_with_gradients(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q + k + v).masked_fill(torch.ones((), dtype=torch.bool, device=q.device), 0.0)
 

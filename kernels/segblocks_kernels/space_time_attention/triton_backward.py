@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._tuning import Config
 from .cells import Cells
 from .triton_cells import (
     OPEN_SIZES,
     add_product,
     allocate,
+    broadcast,
     cell_rows,
-    choose_tile,
     kernel_arguments,
     launch,
+    load_placed,
     load_rows,
     product,
     program_place,
@@ -25,7 +28,8 @@ from .triton_cells import (
     strides,
     token_offsets,
 )
-from .triton_forward import LOG2_E
+from .triton_softmax import LOG2_E
+from .triton_tiles import backward_candidates, run_tuned
 
 
 @triton.jit(do_not_specialize=OPEN_SIZES)
@@ -33,14 +37,18 @@ def query_kernel(
     q,
     k,
     v,
+    q_position,
+    k_position,
     out,
     grad_out,
+    grad_q,
     lse,
     delta,
-    grad_q,
     q_strides,
     k_strides,
     v_strides,
+    q_position_strides,
+    k_position_strides,
     out_strides,
     grad_out_strides,
     grad_q_strides,
@@ -61,6 +69,7 @@ def query_kernel(
     RAGGED: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PLACED: tl.constexpr,
     OWN: tl.constexpr,
     VISIT: tl.constexpr,
     WANTED: tl.constexpr,
@@ -71,6 +80,8 @@ def query_kernel(
     q += clip * q_strides[0] + head * q_strides[3]
     k += clip * k_strides[0] + head * k_strides[3]
     v += clip * v_strides[0] + head * v_strides[3]
+    q_position += head * q_position_strides[3]
+    k_position += head * k_position_strides[3]
     out += clip * out_strides[0] + head * out_strides[3]
     grad_out += clip * grad_out_strides[0] + head * grad_out_strides[3]
 
@@ -78,9 +89,10 @@ def query_kernel(
         block * OWN + tl.arange(0, OWN), cell_row, cell_column, num_slots,
         starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
     )  # fmt: skip
-    b_q = load_rows(
-        q, token_offsets(frame, row, q_strides), inside, q_strides, HEAD_DIM, BLOCK_D
-    )  # [OWN, BLOCK_D]
+    b_q = load_placed(
+        q, q_position, frame, row, inside, q_strides, q_position_strides,
+        HEAD_DIM, BLOCK_D, PLACED,
+    )  # fmt: skip
     b_out = load_rows(
         out, token_offsets(frame, row, out_strides), inside, out_strides, HEAD_DIM, BLOCK_D
     )
@@ -101,17 +113,17 @@ def query_kernel(
                 start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
                 starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
             )  # fmt: skip
-            b_k = load_rows(
-                k, token_offsets(key_frame, key_row, k_strides), key_inside, k_strides,
-                HEAD_DIM, BLOCK_D,
+            b_k = load_placed(
+                k, k_position, key_frame, key_row, key_inside, k_strides, k_position_strides,
+                HEAD_DIM, BLOCK_D, PLACED,
             )  # fmt: skip
             b_v = load_rows(
                 v, token_offsets(key_frame, key_row, v_strides), key_inside, v_strides,
                 HEAD_DIM, BLOCK_D,
             )  # fmt: skip
-            scores = product(b_q, tl.trans(b_k)) * (scale * log2_e)  # [OWN, VISIT]
+            scores = product(b_q, tl.trans(b_k))  # [OWN, VISIT]
             scores = tl.where(key_inside[None, :], scores, float("-inf"))
-            weights = tl.exp2(scores - b_lse[:, None])
+            weights = tl.exp2(tl.fma(scores, scale * log2_e, -b_lse[:, None]))
             grad_weights = product(b_grad_out, tl.trans(b_v))
             grad_scores = weights * (grad_weights - b_delta[:, None])  # pyright: ignore
             b_grad_q = add_product(b_grad_q, grad_scores.to(b_k.dtype), b_k)
@@ -128,14 +140,18 @@ def key_kernel(
     q,
     k,
     v,
+    q_position,
+    k_position,
     grad_out,
-    lse,
-    delta,
     grad_k,
     grad_v,
+    lse,
+    delta,
     q_strides,
     k_strides,
     v_strides,
+    q_position_strides,
+    k_position_strides,
     grad_out_strides,
     grad_k_strides,
     grad_v_strides,
@@ -156,6 +172,7 @@ def key_kernel(
     RAGGED: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PLACED: tl.constexpr,
     OWN: tl.constexpr,
     VISIT: tl.constexpr,
 ):
@@ -165,6 +182,8 @@ def key_kernel(
     q += clip * q_strides[0] + head * q_strides[3]
     k += clip * k_strides[0] + head * k_strides[3]
     v += clip * v_strides[0] + head * v_strides[3]
+    q_position += head * q_position_strides[3]
+    k_position += head * k_position_strides[3]
     grad_out += clip * grad_out_strides[0] + head * grad_out_strides[3]
     grad_k += clip * grad_k_strides[0] + head * grad_k_strides[3]
     grad_v += clip * grad_v_strides[0] + head * grad_v_strides[3]
@@ -173,9 +192,10 @@ def key_kernel(
         block * OWN + tl.arange(0, OWN), cell_row, cell_column, num_slots,
         starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
     )  # fmt: skip
-    b_k = load_rows(
-        k, token_offsets(frame, row, k_strides), inside, k_strides, HEAD_DIM, BLOCK_D
-    )  # [OWN, BLOCK_D]
+    b_k = load_placed(
+        k, k_position, frame, row, inside, k_strides, k_position_strides,
+        HEAD_DIM, BLOCK_D, PLACED,
+    )  # fmt: skip
     b_v = load_rows(v, token_offsets(frame, row, v_strides), inside, v_strides, HEAD_DIM, BLOCK_D)
     b_grad_k = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
     b_grad_v = tl.zeros([OWN, BLOCK_D], dtype=tl.float32)
@@ -185,9 +205,9 @@ def key_kernel(
             start + tl.arange(0, VISIT), cell_row, cell_column, num_slots,
             starts, heights, widths, CELL_SIZES, SLOTS_PER_FRAME, RAGGED,
         )  # fmt: skip
-        b_q = load_rows(
-            q, token_offsets(query_frame, query_row, q_strides), query_inside, q_strides,
-            HEAD_DIM, BLOCK_D,
+        b_q = load_placed(
+            q, q_position, query_frame, query_row, query_inside, q_strides, q_position_strides,
+            HEAD_DIM, BLOCK_D, PLACED,
         )  # fmt: skip
         b_grad_out = load_rows(
             grad_out, token_offsets(query_frame, query_row, grad_out_strides), query_inside,
@@ -197,8 +217,8 @@ def key_kernel(
         # Absent queries have q = grad_out = delta = lse = 0: weight 1, and no gradient.
         b_lse = tl.load(lse + place, mask=query_inside, other=0.0) * log2_e
         b_delta = tl.load(delta + place, mask=query_inside, other=0.0)
-        scores = product(b_k, tl.trans(b_q)) * (scale * log2_e)  # [OWN, VISIT]
-        weights = tl.exp2(scores - b_lse[None, :])
+        scores = product(b_k, tl.trans(b_q))  # [OWN, VISIT]
+        weights = tl.exp2(tl.fma(scores, scale * log2_e, -b_lse[None, :]))
         b_grad_v = add_product(b_grad_v, weights.to(b_grad_out.dtype), b_grad_out)
         grad_weights = product(b_v, tl.trans(b_grad_out))
         grad_scores = weights * (grad_weights - b_delta[None, :])
@@ -219,6 +239,8 @@ def backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    q_position: Tensor | None,
+    k_position: Tensor | None,
     out: Tensor,
     lse: Tensor,
     cells: Cells,
@@ -235,18 +257,24 @@ def backward(
     # Both come out of one pass: both or neither.
     others = [allocate(x.shape, x.dtype, x, cells) for x in (k, v) if needs[1] or needs[2]]
     delta = torch.empty_like(lse)
-    arguments = kernel_arguments(q, cells)
-    tile = choose_tile(arguments["num_slots"], arguments["BLOCK_D"], q.dtype, backward=True)
-    num_blocks = triton.cdiv(arguments["num_slots"], tile.own)
-    arguments |= {"scale": scale, "log2_e": LOG2_E, "num_warps": tile.num_warps}
-    arguments |= {"OWN": tile.own, "VISIT": tile.visit}
+    sizes = kernel_arguments(q, cells, placed=q_position is not None)
+    num_slots = sizes["num_slots"]
+    sizes |= {"scale": scale, "log2_e": LOG2_E}
+    inputs = (q, k, v, broadcast(q_position, q), broadcast(k_position, k))
+
+    def run_pass(name: str, kernel: Any, tensors: tuple[Tensor, ...], **settings: bool) -> None:
+        arguments = (*tensors, lse, delta, *strides(*tensors))
+
+        def run(config: Config) -> None:
+            blocks = triton.cdiv(num_slots, config["OWN"])
+            launch(kernel, q, 1, *arguments, num_blocks=blocks, **sizes, **config, **settings)
+
+        run_tuned(name, q, num_slots, backward_candidates(q), run)
+
     if needs[0] or needs[1]:
-        first = (q, k, v, out, grad_out, lse, delta, grad_q)
-        layouts = strides(q, k, v, out, grad_out, q if grad_q is None else grad_q)
-        launch(query_kernel, q, num_blocks, *first, *layouts, **arguments, WANTED=needs[0])
+        written = q if grad_q is None else grad_q
+        run_pass("query", query_kernel, (*inputs, out, grad_out, written), WANTED=needs[0])
     if others:
-        second = (q, k, v, grad_out, lse, delta, *others)
-        layouts = strides(q, k, v, grad_out, *others)
-        launch(key_kernel, q, num_blocks, *second, *layouts, **arguments)
+        run_pass("key", key_kernel, (*inputs, grad_out, *others))
     grads = grad_q, *(others or (None, None))
     return [grad if needed else None for grad, needed in zip(grads, needs, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -13,6 +13,7 @@ from torch import Tensor
 from .._backend import interpreter_on
 from .._triton_sizes import decode_size, encode_sizes
 from .cells import Cells
+from .triton_tiles import padded_dim
 
 # Sizes that change from clip to clip: no compilation of their own for a 1 or a multiple of 16.
 OPEN_SIZES = [
@@ -113,6 +114,28 @@ def load_rows(base, offsets, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: t
 
 
 @triton.jit
+def load_placed(
+    base,
+    position,
+    frame,
+    row,
+    inside,
+    strides,
+    position_strides,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PLACED: tl.constexpr,
+):
+    """Rows of queries or keys, their positions added and the sum rounded as PyTorch would."""
+    rows = load_rows(base, token_offsets(frame, row, strides), inside, strides, HEAD_DIM, BLOCK_D)
+    if PLACED:
+        offsets = token_offsets(frame, row, position_strides)
+        places = load_rows(position, offsets, inside, position_strides, HEAD_DIM, BLOCK_D)
+        rows = (rows.to(tl.float32) + places.to(tl.float32)).to(rows.dtype)
+    return rows
+
+
+@triton.jit
 def store_rows(
     base, values, offsets, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr
 ):
@@ -141,40 +164,14 @@ def program_place(num_blocks, num_heads, grid_rows, grid_columns):
     return (program // grid_rows).to(tl.int64), head, program % grid_rows, column, block
 
 
-class Tile(NamedTuple):
-    """Rows that a program owns, rows that it visits at a time, and its warps."""
+def kernel_arguments(x: Tensor, cells: Cells, *, placed: bool) -> dict[str, Any]:
+    """The arguments that say where tokens are, for tensors shaped like ``x``.
 
-    own: int
-    visit: int
-    num_warps: int = 4
-
-
-# Tensor cores want at least 16 rows, and so does tl.dot.
-MIN_BLOCK = 16
-NUM_STAGES = 2
-# By element size and padded head size. Found by compiling for sm_90 and reading the register and
-# spill counts: float32 products run on the scalar units, which keep whole tiles in registers.
-_HALF_FORWARD = {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32), 256: Tile(64, 32)}
-_HALF_BACKWARD = {32: Tile(64, 64), 64: Tile(64, 64), 128: Tile(64, 32), 256: Tile(32, 32)}
-_FLOAT_FORWARD = {32: Tile(64, 32), 64: Tile(32, 32), 128: Tile(16, 16), 256: Tile(16, 16)}
-_FLOAT_BACKWARD = {32: Tile(32, 16), 64: Tile(32, 16), 128: Tile(16, 16), 256: Tile(16, 16)}
-
-
-def choose_tile(num_slots: int, block_d: int, dtype: torch.dtype, *, backward: bool) -> Tile:
-    """Tile sizes that fit the registers and the shared memory of sm_80 and newer."""
-    if dtype == torch.float32:
-        tiles = _FLOAT_BACKWARD if backward else _FLOAT_FORWARD
-    else:
-        tiles = _HALF_BACKWARD if backward else _HALF_FORWARD
-    tile = tiles[max(block_d, 32)]
-    fitting = max(MIN_BLOCK, triton.next_power_of_2(num_slots))
-    if fitting >= tile.own:
-        return tile
-    return Tile(fitting, min(tile.visit, fitting))
-
-
-def kernel_arguments(x: Tensor, cells: Cells) -> dict[str, Any]:
-    """The arguments that say where tokens are, for tensors shaped like ``x``."""
+    Args:
+        x: (B, T, N, M, D).
+        cells: which tokens attend to each other.
+        placed: whether queries and keys have positions to add.
+    """
     _, frames, _, heads, dim = x.shape
     rows, columns = cells.grid
     return {
@@ -191,7 +188,8 @@ def kernel_arguments(x: Tensor, cells: Cells) -> dict[str, Any]:
         "SLOTS_PER_FRAME": cells.slots_per_frame,
         "RAGGED": cells.ragged,
         "HEAD_DIM": dim,
-        "BLOCK_D": max(MIN_BLOCK, triton.next_power_of_2(dim)),
+        "BLOCK_D": padded_dim(dim),
+        "PLACED": placed,
     }
 
 
@@ -201,17 +199,31 @@ def allocate(shape: torch.Size, dtype: torch.dtype, x: Tensor, cells: Cells) -> 
     return make(shape, dtype=dtype, device=x.device)
 
 
-def launch(kernel: Any, like: Tensor, num_blocks: int, *arguments: Any, **settings: Any) -> None:
-    """Run one program a block, cell, head and clip, on the device of ``like`` (B, T, N, M, D).
+def launch(
+    kernel: Any, like: Tensor, blocks_each: int, *arguments: Any, num_blocks: int, **settings: Any
+) -> None:
+    """Run the programs of every cell, head and clip, on the device of ``like`` (B, T, N, M, D).
 
     Triton launches on the current device, which need not be that of the tensors.
+
+    Args:
+        kernel: what to run.
+        like: says the numbers of clips and heads.
+        blocks_each: the blocks of a cell that one program owns.
+        num_blocks: the blocks of a cell.
     """
+    programs = triton.cdiv(num_blocks, blocks_each)
     cells = settings["grid_rows"] * settings["grid_columns"]
-    grid = (like.shape[0] * cells * num_blocks * like.shape[3],)
+    grid = (like.shape[0] * cells * programs * like.shape[3],)
     with torch.cuda.device_of(like) if like.is_cuda else contextlib.nullcontext():
-        kernel[grid](*arguments, num_blocks=num_blocks, num_stages=NUM_STAGES, **settings)
+        kernel[grid](*arguments, num_blocks=num_blocks, **settings)
 
 
 def strides(*tensors: Tensor) -> tuple[tuple[int, ...], ...]:
     """The strides of each tensor, as the kernels take them."""
     return tuple(x.stride() for x in tensors)
+
+
+def broadcast(position: Tensor | None, like: Tensor) -> Tensor:
+    """A position (T, N, M, D) for every clip, without copies; any tensor stands for none."""
+    return like if position is None else position.expand(like.shape)
