@@ -13,11 +13,13 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_sizes import decode_size, encode_sizes
+from .._tuning import Config
 from .triton_common import (
     is_inside,
     on_device,
     pixel_above,
     plan,
+    run_tuned,
     sample_position,
     token_offset,
 )
@@ -227,11 +229,17 @@ def backward_triton(
     inputs = [t.contiguous() for t in (grad_out, *sources)]
     # Sums of many small shares: never kept in half precision, cast once at the end.
     accumulator = launch.accumulator
-    summed = value.new_zeros(value.shape, dtype=accumulator) if scatter else None
+    summed = value.new_empty(value.shape, dtype=accumulator) if scatter else None
     others = [t.new_empty(t.shape, dtype=accumulator) if dots else None for t in sources[1:]]
-    if launch.grid[0] > 0 and (dots or scatter):
+
+    def run(config: Config) -> None:
+        if summed is not None:
+            summed.zero_()
+        grid = launch.grid(config["BQ"])
+        if grid[0] == 0:
+            return
         with on_device(value):
-            _backward_kernel[launch.grid](
+            _backward_kernel[grid](
                 *inputs,
                 summed,
                 *others,
@@ -242,14 +250,16 @@ def backward_triton(
                 D=launch.dim,
                 L=launch.levels,
                 P=launch.points,
-                BQ=launch.block_q,
                 BD=launch.block_d,
                 WIDE=launch.wide,
                 ACC=launch.triton_accumulator,
                 DOTS=dots,
                 SCATTER=scatter,
-                num_warps=2,
+                **config,
             )
+
+    if dots or scatter:
+        run_tuned("backward", value, launch, run)
     if sort:
         samples = locate(inputs[2].to(accumulator), spatial_shapes)
         summed = grad_value_sorted(inputs[0], value, spatial_shapes, *samples, inputs[3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._tuning import Config, LaunchKey, launch_config
 from .reference import compute_dtype
 
 
@@ -66,7 +68,6 @@ class Launch:
     Args:
         batch, queries, heads, dim, levels, points: the sizes of the operation.
         block_d: channels of a program, the power of two above ``dim``.
-        block_q: queries of a program.
         wide: whether an offset inside one batch element can pass 2^31.
         accumulator: the type of coordinates and sums.
     """
@@ -78,14 +79,12 @@ class Launch:
     levels: int
     points: int
     block_d: int
-    block_q: int
     wide: bool
     accumulator: torch.dtype
 
-    @property
-    def grid(self) -> tuple[int]:
-        """One program for each head and block of queries."""
-        return (self.batch * self.heads * triton.cdiv(self.queries, self.block_q),)
+    def grid(self, block_q: int) -> tuple[int]:
+        """One program for each head and block of ``block_q`` queries."""
+        return (self.batch * self.heads * triton.cdiv(self.queries, block_q),)
 
     @property
     def triton_accumulator(self) -> tl.dtype:
@@ -109,11 +108,21 @@ def plan(value: Tensor, sampling_locations: Tensor) -> Launch:
         levels=levels,
         points=points,
         block_d=block_d,
-        # About 512 numbers a program: 8 channels for each thread of two warps.
-        block_q=max(1, min(32, 512 // block_d)),
         wide=largest >= 2**31,
         accumulator=compute_dtype(value, sampling_locations),
     )
+
+
+def run_tuned(kernel: str, value: Tensor, sizes: Launch, run: Callable[[Config], object]) -> None:
+    """Run a kernel with the configuration for these tensors; the work is the number of samples.
+
+    Candidates are programs of 256 to 1024 numbers, and one to four warps.
+    """
+    samples = sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points
+    blocks = sorted({max(1, numbers // sizes.block_d) for numbers in (256, 512, 1024)})
+    candidates = [{"BQ": block, "num_warps": warps} for block in blocks for warps in (1, 2, 4)]
+    key = LaunchKey.of(value, head_dim=sizes.dim, work=samples)
+    run(launch_config(f"ms_deform_attn.{kernel}", key, candidates, run))
 
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

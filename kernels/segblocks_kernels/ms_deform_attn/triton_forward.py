@@ -12,11 +12,13 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_sizes import decode_size, encode_sizes
+from .._tuning import Config
 from .triton_common import (
     is_inside,
     on_device,
     pixel_above,
     plan,
+    run_tuned,
     sample_position,
     token_offset,
 )
@@ -173,23 +175,25 @@ def forward_triton(
     out = value.new_empty((launch.batch, launch.queries, launch.heads * launch.dim))
     if out.numel() == 0:
         return out
-    with on_device(value):
-        _forward_kernel[launch.grid](
-            value.contiguous(),
-            sampling_locations.contiguous(),
-            attention_weights.contiguous(),
-            out,
-            encode_sizes(size for shape in spatial_shapes for size in shape),
-            value.shape[1],
-            launch.queries,
-            launch.heads,
-            D=launch.dim,
-            L=launch.levels,
-            P=launch.points,
-            BQ=launch.block_q,
-            BD=launch.block_d,
-            WIDE=launch.wide,
-            ACC=launch.triton_accumulator,
-            num_warps=2,
-        )
+    inputs = [t.contiguous() for t in (value, sampling_locations, attention_weights)]
+
+    def run(config: Config) -> None:
+        with on_device(value):
+            _forward_kernel[launch.grid(config["BQ"])](
+                *inputs,
+                out,
+                encode_sizes(size for shape in spatial_shapes for size in shape),
+                value.shape[1],
+                launch.queries,
+                launch.heads,
+                D=launch.dim,
+                L=launch.levels,
+                P=launch.points,
+                BD=launch.block_d,
+                WIDE=launch.wide,
+                ACC=launch.triton_accumulator,
+                **config,
+            )
+
+    run_tuned("forward", value, launch, run)
     return out
