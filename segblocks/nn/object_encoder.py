@@ -13,9 +13,10 @@ from segblocks.nn.attention import MultiheadAttention
 from segblocks.nn.mlp import FeedForwardBlock, mlp
 from segblocks.nn.point_lists import (
     PointLists,
-    chunk_lists,
+    chunk_counts,
     concatenate_lists,
-    grid_lists,
+    grid_counts,
+    list_cells,
     subsample,
 )
 from segblocks.nn.position import sine_position_2d
@@ -49,12 +50,17 @@ class _RefinementLayer(nn.Module):
         self.feed_forward = FeedForwardBlock(embed_dim, hidden_dim)
 
     def forward(
-        self, queries: Tensor, types: Tensor, keys: Tensor, values: Tensor, lists: PointLists
+        self,
+        queries: Tensor,
+        types: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        lists: PointLists,
+        bias: Tensor,
     ) -> Tensor:
         """Refine queries (R, C) of the given type embeddings (R, C) by keys and values (N, C)."""
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            bias = lists.counts.to(q.dtype).log()
             return ragged_cross_attention(q, k, v, lists.indices, lists.offsets, bias)
 
         placed = (queries + types)[None]
@@ -67,7 +73,7 @@ class ObjectEncoder(nn.Module):
     """Encode hinted objects, and the background around them, as queries.
 
     TarViS section 3.3. The mask of an object over all its reference frames is divided into chunks
-    (:func:`~segblocks.nn.point_lists.chunk_lists`); each becomes a query, which starts as the
+    (:func:`~segblocks.nn.point_lists.chunk_counts`); each becomes a query, which starts as the
     mean of the stride-4 features under its chunk. The background is divided by a grid, minus the
     objects. A point becomes one query, from the features of all levels at that point. All queries
     then attend to each other and to their own points, several times.
@@ -159,35 +165,36 @@ class ObjectEncoder(nn.Module):
             raise ValueError("ObjectEncoder: points need point_frames, got None")
         lists = self._mask_lists(features, masks, queries_per_object)
         if max_points is not None:
-            lists = subsample(lists, max_points, generator)
+            lists = subsample(lists, max_points, self.strides[-1] ** 2, generator)
         cells = rearrange(features[self.strides[-1]].detach(), "r c h w -> (r h w) c")
-        queries = _weighted_mean(cells, lists)
-        lists = _attend_nothing_as_zero(lists, len(cells))
-        values = [cells, cells.new_zeros(1, cells.shape[1])]
+        values = torch.cat((cells, cells.new_zeros(1, cells.shape[1])))
+        queries = _weighted_mean(values, lists)
         num_points = 0
         if points is not None and point_frames is not None:
             at_points, tokens = self._read_points(features, points, point_frames)
             num_points = len(points)
-            lists = concatenate_lists([lists, _own_tokens(tokens, len(cells) + 1)])
+            lists = concatenate_lists([lists, _own_tokens(tokens, len(values))])
             queries = torch.cat((queries, at_points))
-            values.append(tokens.flatten(0, 1))
-        tokens = torch.cat(values)
-        keys = self._place(tokens, features[self.strides[-1]], points)
-        refined = self._refine(queries, tokens, keys, lists, num_points)
+            values = torch.cat((values, tokens.flatten(0, 1)))
+        keys = self._place(values, features[self.strides[-1]], points)
+        refined = self._refine(queries, values, keys, lists, num_points)
         num_background = self.grid[0] * self.grid[1]
         return EncodedObjects(refined[:num_background], refined[num_background:], queries)
 
     def _mask_lists(
         self, features: Mapping[int, Tensor], masks: Tensor | None, queries_per_object: int
     ) -> PointLists:
+        """The cells of background and mask objects; one after the last is all zero."""
         stride = self.strides[-1]
         frames, _, rows, columns = features[stride].shape
         size = (frames, rows * stride, columns * stride)
         if masks is None:
             masks = torch.zeros((0, *size), dtype=torch.bool, device=features[stride].device)
-        background = grid_lists(~masks.any(dim=0), stride, self.grid)
-        objects = [chunk_lists(mask, stride, queries_per_object) for mask in masks]
-        return concatenate_lists([background, *objects])
+        background = grid_counts(~masks.any(dim=0), stride, self.grid)
+        counts = torch.cat((background, chunk_counts(masks, stride, queries_per_object)))
+        # A query without pixels attends to one all-zero key, as in the official code.
+        nothing = ~counts.any(dim=1, keepdim=True)
+        return list_cells(torch.cat((counts, nothing.to(counts.dtype)), dim=1))
 
     def _place(self, values: Tensor, finest: Tensor, points: Tensor | None) -> Tensor:
         """Add to each key its position: that of its cell, or of the point that it belongs to."""
@@ -231,36 +238,28 @@ class ObjectEncoder(nn.Module):
                 self.point_type.expand(num_points, -1),
             )
         )
+        bias = _log_counts(lists, keys)
         for layer in self.layers:
-            queries = layer(queries, types, keys, values, lists)
+            queries = layer(queries, types, keys, values, lists, bias)
         return queries
 
 
+def _log_counts(lists: PointLists, like: Tensor) -> Tensor:
+    return lists.counts.to(torch.promote_types(like.dtype, torch.float32)).log()
+
+
 def _weighted_mean(cells: Tensor, lists: PointLists) -> Tensor:
-    """The mean feature of the pixels in each list; zero where a list is empty."""
-    rows, counts = lists.rows, lists.counts.to(cells.dtype)
-    total = cells.new_zeros(len(lists.offsets) - 1, cells.shape[1])
-    total = total.index_add(0, rows, cells[lists.indices] * counts[:, None])
-    pixels = cells.new_zeros(len(total)).index_add(0, rows, counts)
-    return total / pixels.clamp(min=1)[:, None]
+    """The mean feature of the pixels in each list.
 
-
-def _attend_nothing_as_zero(lists: PointLists, zero_cell: int) -> PointLists:
-    """Give each empty list one all-zero key, as the official code does."""
-    lengths = lists.offsets.diff()
-    empty = lengths == 0
-    slots = lengths.cumsum(0)[empty]
-    pieces_i, pieces_c, start = [], [], 0
-    for slot in slots.tolist():
-        pieces_i += [lists.indices[start:slot], lists.indices.new_full((1,), zero_cell)]
-        pieces_c += [lists.counts[start:slot], lists.counts.new_ones(1)]
-        start = slot
-    offsets = torch.cat((lengths.new_zeros(1), (lengths + empty).cumsum(0)))
-    return PointLists(
-        torch.cat([*pieces_i, lists.indices[start:]]),
-        offsets,
-        torch.cat([*pieces_c, lists.counts[start:]]),
-    )
+    Attention of a zero query: every pixel has the same weight, and no cell is copied.
+    """
+    cells = cells[:, None]
+    query = cells.new_zeros(1, 1, 1).expand(len(lists.offsets) - 1, 1, cells.shape[-1])
+    bias = _log_counts(lists, cells)
+    # Initial queries have the precision of the features, not that of products.
+    with torch.autocast(cells.device.type, enabled=False):
+        mean = ragged_cross_attention(query, cells, cells, lists.indices, lists.offsets, bias)
+    return mean.squeeze(1)
 
 
 def _own_tokens(tokens: Tensor, start: int) -> PointLists:

@@ -1,10 +1,16 @@
-"""Point lists: which feature cells a region covers, and with how many pixels."""
+"""Point lists: which feature cells a region covers, and with how many pixels.
+
+Regions are counted into a dense table first, rows by cells, whose size follows from shapes alone:
+only :func:`list_cells` waits for the device, once, for all rows.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -45,8 +51,27 @@ def concatenate_lists(parts: list[PointLists]) -> PointLists:
     )
 
 
-def grid_lists(free: Tensor, stride: int, grid: tuple[int, int]) -> PointLists:
-    """Divide a region by a grid, and list the feature cells of each part.
+def list_cells(counts: Tensor) -> PointLists:
+    """List the cells of each row that hold pixels; the host waits for how many they are.
+
+    Args:
+        counts: (R, N) integers, the pixels of each row in each cell.
+
+    Returns:
+        Lists of R rows.
+
+    Example:
+        >>> lists = list_cells(torch.tensor([[0, 3, 1], [2, 0, 0]]))
+        >>> lists.indices.tolist(), lists.counts.tolist(), lists.offsets.tolist()
+        ([1, 2, 0], [3, 1, 2], [0, 2, 3])
+    """
+    rows, indices = counts.nonzero(as_tuple=True)
+    lengths = (counts > 0).sum(dim=1)
+    return PointLists(indices, F.pad(lengths.cumsum(0), (1, 0)), counts[rows, indices].long())
+
+
+def grid_counts(free: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:
+    """Divide a region by a grid, and count the pixels of each part in each feature cell.
 
     Args:
         free: (T, H, W) bool, H and W multiples of ``stride``; the region.
@@ -55,104 +80,105 @@ def grid_lists(free: Tensor, stride: int, grid: tuple[int, int]) -> PointLists:
             frames make one row.
 
     Returns:
-        Lists of ``grid[0] * grid[1]`` rows, row-major.
+        (grid[0] * grid[1], N) int32, rows row-major, cells in (t, y, x) order.
 
     Example:
-        >>> lists = grid_lists(torch.ones(1, 8, 8, dtype=torch.bool), 4, (2, 1))
-        >>> lists.indices.tolist(), lists.counts.tolist()
-        ([0, 1, 2, 3], [16, 16, 16, 16])
+        >>> grid_counts(torch.ones(1, 8, 8, dtype=torch.bool), 4, (2, 1)).tolist()
+        [[16, 16, 0, 0], [0, 0, 16, 16]]
     """
-    _, height, width = free.shape
-    parts = []
-    for row in range(grid[0]):
-        for column in range(grid[1]):
-            part = torch.zeros_like(free)
-            ys = slice(row * height // grid[0], (row + 1) * height // grid[0])
-            xs = slice(column * width // grid[1], (column + 1) * width // grid[1])
-            part[:, ys, xs] = free[:, ys, xs]
-            pixels = "t (h a) (w b) -> (t h w) (a b)"
-            counts = rearrange(part, pixels, a=stride, b=stride).sum(dim=-1)
-            cells = counts.nonzero()[:, 0]
-            parts.append(_one_list(cells, counts[cells]))
-    return concatenate_lists(parts)
+    frames, height, width = free.shape
+    size = (*grid, frames, height // stride, width // stride)
+    counts = torch.zeros(size, dtype=torch.int32, device=free.device)
+    for row, (top, bottom) in enumerate(_parts(height, grid[0])):
+        for column, (left, right) in enumerate(_parts(width, grid[1])):
+            # Whole cells around the part, which may begin and end inside of one.
+            y, before_y, after_y = _cells_around(top, bottom, stride)
+            x, before_x, after_x = _cells_around(left, right, stride)
+            part = F.pad(free[:, top:bottom, left:right], (before_x, after_x, before_y, after_y))
+            counts[row, column, :, y, x] = _count(part, stride)
+    return counts.flatten(2).flatten(0, 1)
 
 
-def chunk_lists(mask: Tensor, stride: int, num_chunks: int) -> PointLists:
-    """Divide a mask into chunks of equal size, and list the feature cells of each.
+def _parts(size: int, number: int) -> list[tuple[int, int]]:
+    return list(pairwise(part * size // number for part in range(number + 1)))
 
-    The pixels of the mask, in the order (t, y, x), are cut into ``num_chunks`` runs of equal
+
+def _cells_around(begin: int, end: int, stride: int) -> tuple[slice, int, int]:
+    """The cells that [begin, end) touches, and how far they reach beyond it on both sides."""
+    cells = slice(begin // stride, -(-end // stride))
+    return cells, begin - cells.start * stride, cells.stop * stride - end
+
+
+def _count(region: Tensor, stride: int) -> Tensor:
+    pixels = rearrange(region, "... (h a) (w b) -> ... h w a b", a=stride, b=stride)
+    return pixels.sum(dim=(-1, -2), dtype=torch.int32)
+
+
+def chunk_counts(masks: Tensor, stride: int, num_chunks: int) -> Tensor:
+    """Divide each mask into chunks of equal size, and count their pixels in each feature cell.
+
+    The pixels of a mask, in the order (t, y, x), are cut into ``num_chunks`` runs of equal
     length, of which the first take the remainder (official TarViS code; the paper says "spatially
     dividing"). A mask with fewer pixels than chunks is repeated until there are enough.
 
     Args:
-        mask: (T, H, W) bool with at least one pixel, H and W multiples of ``stride``.
+        masks: (O, T, H, W) bool, H and W multiples of ``stride``, of less than 2^31 pixels each;
+            the chunks of a mask without any are empty.
         stride: pixels along the side of a feature cell.
-        num_chunks: queries of the object.
+        num_chunks: queries of an object.
 
     Returns:
-        Lists of ``num_chunks`` rows.
+        (O * num_chunks, N) int32, the chunks of the first mask first, cells in (t, y, x) order.
 
     Example:
         >>> row = torch.tensor([1, 1, 1, 0, 1, 0, 0, 0], dtype=torch.bool)
-        >>> lists = chunk_lists(row.expand(1, 4, 8), 4, 2)
-        >>> lists.indices.tolist(), lists.counts.tolist(), lists.offsets.tolist()
-        ([0, 1, 0, 1], [6, 2, 6, 2], [0, 2, 4])
+        >>> chunk_counts(row.expand(1, 1, 4, 8), 4, 2).tolist()
+        [[6, 2], [6, 2]]
     """
-    _, height, width = mask.shape
-    t, y, x = mask.nonzero(as_tuple=True)
-    num_cells = mask.numel() // stride**2
-    cell = (t * (height // stride) + y // stride) * (width // stride) + x // stride
-    if len(cell) < num_chunks:
-        cell = cell.repeat(-(-num_chunks // len(cell)))
-    chunk = _equal_runs(len(cell), num_chunks, mask.device)
-    found, counts = torch.unique(chunk * num_cells + cell, return_counts=True)
-    lengths = torch.bincount(found // num_cells, minlength=num_chunks)
-    return PointLists(found % num_cells, _offsets(lengths), counts)
+    # A strip is a row of pixels of one cell: its pixels follow each other in the order of the mask.
+    strips = rearrange(masks, "o t y (w b) -> o (t y w) b", b=stride).sum(-1, dtype=torch.int32)
+    begins = strips.cumsum(dim=1, dtype=torch.int32) - strips
+    total = strips.sum(dim=1, keepdim=True, dtype=torch.int32)
+    divisor = total.clamp(min=1)
+    length = total * ((num_chunks + divisor - 1) // divisor)
+    _, frames, height, width = masks.shape
+    split = (frames, height // stride, stride, width // stride)
+    before = []
+    for chunk in range(num_chunks + 1):
+        # How often each cell comes among the first pixels of the mask and its repetitions.
+        bound = length // num_chunks * chunk + (length % num_chunks).clamp(max=chunk)
+        last_turn = (bound % divisor - begins).clamp(min=0).minimum(strips)
+        counted = last_turn + bound // divisor * strips
+        before.append(counted.unflatten(1, split).sum(3, dtype=torch.int32).flatten(1))
+    return torch.stack(before, dim=1).diff(dim=1).flatten(0, 1)
 
 
-def _equal_runs(length: int, num_runs: int, device: torch.device) -> Tensor:
-    """The run that each of ``length`` positions belongs to; the first runs take the remainder."""
-    size, remainder = divmod(length, num_runs)
-    position = torch.arange(length, device=device)
-    in_longer = remainder * (size + 1)
-    return torch.where(
-        position < in_longer,
-        position // (size + 1),
-        remainder + (position - in_longer) // max(size, 1),
-    )
-
-
-def _one_list(indices: Tensor, counts: Tensor) -> PointLists:
-    return PointLists(indices, _offsets(indices.new_tensor([len(indices)])), counts)
-
-
-def _offsets(lengths: Tensor) -> Tensor:
-    return torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
-
-
-def subsample(lists: PointLists, limit: int, generator: torch.Generator | None) -> PointLists:
+def subsample(
+    lists: PointLists, limit: int, pixels_per_cell: int, generator: torch.Generator | None
+) -> PointLists:
     """Keep at most ``limit`` pixels a row, drawn without replacement.
 
-    TarViS section 3.3 (``p_max``): 2048 pixels in training, 16384 in the official inference.
+    TarViS section 3.3 (``p_max``): 2048 pixels in training, 16384 in the official inference. Cells
+    that lose all their pixels stay listed, with a count of zero and hence a bias of -inf: the host
+    need not wait for how many are left.
 
     Args:
         lists: of pixels, by cell and count.
         limit: pixels a row keeps.
+        pixels_per_cell: what no count exceeds.
         generator: of the draw, on the CPU; None takes the global one.
 
     Returns:
-        Lists whose counts sum to at most ``limit`` in each row.
+        The same cells, with counts that sum to at most ``limit`` in each row.
     """
+    size = (len(lists.counts), pixels_per_cell)
+    draw = torch.rand(size, generator=generator, dtype=torch.float64).to(lists.counts.device)
+    exists = torch.arange(pixels_per_cell, device=draw.device) < lists.counts[:, None]
+    # Rows stay apart, and within a row the pixels that exist come first, in the order drawn.
     rows = lists.rows
-    kept = lists.counts.clone()
-    totals = torch.zeros_like(lists.offsets[:-1]).index_add_(0, rows, lists.counts)
-    for row in (totals > limit).nonzero().flatten().tolist():
-        here = slice(int(lists.offsets[row]), int(lists.offsets[row + 1]))
-        pixels = torch.repeat_interleave(
-            torch.arange(here.start, here.stop, device=rows.device), lists.counts[here]
-        )
-        drawn = torch.randperm(len(pixels), generator=generator)[:limit].to(rows.device)
-        kept[here] = torch.bincount(pixels[drawn] - here.start, minlength=here.stop - here.start)
-    used = kept > 0
-    lengths = torch.zeros_like(totals).index_add_(0, rows, used.long())
-    return PointLists(lists.indices[used], _offsets(lengths), kept[used])
+    order = torch.where(exists, 0.5 * draw, 0.75).add_(rows[:, None]).flatten().argsort()
+    places = torch.arange(order.numel(), device=draw.device).view(size)
+    place_in_row = places - pixels_per_cell * lists.offsets[rows][:, None]
+    kept = torch.empty_like(exists).flatten()
+    kept[order] = (place_in_row < limit).flatten()
+    return lists._replace(counts=(kept.view(size) & exists).sum(dim=1))

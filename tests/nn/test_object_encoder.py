@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segblocks.nn import ObjectEncoder, sine_position_2d
 
@@ -162,6 +163,43 @@ def test_a_draw_of_points_depends_on_its_generator_only() -> None:
 
     assert torch.equal(encode(0), encode(0))
     assert not torch.equal(encode(0), encode(1))
+
+
+class HostWaits(TorchDispatchMode):
+    """Note each operator whose result, or its size, the host has to read from the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        reads = name in ("nonzero", "_local_scalar_dense", "masked_select", "equal")
+        reads |= "unique" in name or (name == "repeat_interleave" and not (kwargs or {}))
+        if name == "index":
+            reads |= any(x is not None and x.dtype == torch.bool for x in args[1])
+        if reads:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_host_waits_are_noticed() -> None:
+    mask = torch.tensor([True, False])
+    with HostWaits() as waits:
+        mask.nonzero(), mask[mask], mask.any().item(), mask.unique()
+    assert waits.names[0] == "nonzero"
+    assert {"nonzero", "index", "_local_scalar_dense"} < set(waits.names)
+
+
+@pytest.mark.parametrize("max_points", [None, 50])
+def test_the_host_waits_once_for_all_lists(max_points: int | None) -> None:
+    masks = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
+    masks[:, 0, 20:50, 10:40] = True
+    points = torch.tensor([[5.0, 5.0]], dtype=torch.float64)
+    features, module = pyramid(1, 64, 64), encoder()
+    with HostWaits() as waits:
+        module(features, masks, points, torch.tensor([0]), max_points=max_points)
+    assert waits.names == ["nonzero"]
 
 
 def test_something_must_be_hinted() -> None:

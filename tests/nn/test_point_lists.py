@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from segblocks.nn.point_lists import (
     PointLists,
-    chunk_lists,
+    chunk_counts,
     concatenate_lists,
-    grid_lists,
+    grid_counts,
+    list_cells,
     subsample,
 )
 
@@ -17,17 +18,11 @@ def table(lists: PointLists, num_cells: int) -> torch.Tensor:
     """The counts of all cells, (rows, cells)."""
     dense = torch.zeros(len(lists.offsets) - 1, num_cells, dtype=torch.long)
     dense[lists.rows, lists.indices] = lists.counts
-    assert len(lists.indices) == int((dense > 0).sum())
     return dense
 
 
 def random_lists(rows: int, cells: int) -> PointLists:
-    counts = torch.randint(0, 4, (rows, cells))
-    row, index = counts.nonzero(as_tuple=True)
-    lengths = (counts > 0).sum(1)
-    return PointLists(
-        index, torch.cat((lengths.new_zeros(1), lengths.cumsum(0))), counts[row, index]
-    )
+    return list_cells(torch.randint(0, 4, (rows, cells)))
 
 
 def chunks_by_hand(mask: np.ndarray, stride: int, num_chunks: int) -> np.ndarray:
@@ -43,22 +38,42 @@ def chunks_by_hand(mask: np.ndarray, stride: int, num_chunks: int) -> np.ndarray
     return counts.reshape(num_chunks, -1)
 
 
+def test_only_cells_with_pixels_are_listed() -> None:
+    counts = torch.randint(0, 2, (4, 9)) * torch.randint(1, 20, (4, 9))
+    counts[2] = 0
+    lists = list_cells(counts)
+    assert torch.equal(table(lists, 9), counts)
+    assert len(lists.indices) == int((counts > 0).sum())
+    assert all(x.dtype == torch.int64 for x in lists)
+    assert lists.offsets[2] == lists.offsets[3]
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 9), st.floats(0.01, 1))
+@given(
+    st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 9), st.sampled_from([0.01, 0.3, 1])
+)
 def test_chunks_are_equal_runs_of_the_raster(
     seed: int, frames: int, num_chunks: int, density: float
 ) -> None:
-    mask = np.random.default_rng(seed).random((frames, 8, 12)) < density
-    mask[0, 0, 0] = True
-    got = table(chunk_lists(torch.from_numpy(mask), 4, num_chunks), mask.size // 16)
-    np.testing.assert_array_equal(got.numpy(), chunks_by_hand(mask, 4, num_chunks))
+    masks = np.random.default_rng(seed).random((3, frames, 8, 12)) < density
+    masks[:, 0, 0, 0] = True
+    masks[2] = False
+    got = chunk_counts(torch.from_numpy(masks), 4, num_chunks)
+    want = [chunks_by_hand(mask, 4, num_chunks) for mask in masks[:2]]
+    assert got.dtype == torch.int32
+    np.testing.assert_array_equal(got[: 2 * num_chunks].numpy(), np.concatenate(want))
+    assert not got[2 * num_chunks :].any()
+
+
+def test_no_masks_have_no_chunks() -> None:
+    assert chunk_counts(torch.zeros(0, 2, 8, 12).bool(), 4, 3).shape == (0, 2 * 2 * 3)
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (1, 1), (3, 2)])
 def test_a_grid_divides_what_is_free(grid: tuple[int, int]) -> None:
     free = torch.rand(2, 20, 28) < 0.7
     free[:, :7] = False
-    got = table(grid_lists(free, 4, grid), 2 * 5 * 7)
+    got = grid_counts(free, 4, grid)
     want = torch.zeros_like(got)
     for t, y, x in free.nonzero().tolist():
         # boundaries of grid cells lie where floor(k * size / parts) says
@@ -79,9 +94,18 @@ def test_lists_are_joined_row_by_row() -> None:
 def test_a_subsample_keeps_the_limit_and_nothing_else(limit: int) -> None:
     lists = random_lists(3, 20)
     before = table(lists, 20)
-    kept = subsample(lists, limit, torch.Generator().manual_seed(0))
+    kept = subsample(lists, limit, 3, torch.Generator().manual_seed(0))
     after = table(kept, 20)
     assert torch.equal(after.sum(1), before.sum(1).clamp(max=limit))
     assert (after <= before).all()
-    again = subsample(lists, limit, torch.Generator().manual_seed(0))
-    assert torch.equal(again.indices, kept.indices)
+    again = subsample(lists, limit, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(again.counts, kept.counts)
+
+
+def test_a_subsample_favours_no_pixel() -> None:
+    lists = list_cells(torch.tensor([[4, 1, 2, 3]]))
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([subsample(lists, 5, 4, generator).counts for _ in range(400)])
+    # Half of ten pixels: each is kept every other time, give or take 0.025.
+    share = drawn.double().mean(0) / lists.counts
+    torch.testing.assert_close(share, torch.full_like(share, 0.5), rtol=0, atol=0.1)
