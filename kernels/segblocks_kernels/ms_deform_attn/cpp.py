@@ -70,8 +70,13 @@ def forward_cpp(
     spatial_shapes: Sequence[tuple[int, int]],
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    anchors: Tensor | None = None,
 ) -> Tensor:
-    """The output, in the type of ``value``; arguments as in ``ms_deform_attn``."""
+    """The output, in the type of ``value``; arguments as in ``ms_deform_attn``.
+
+    With ``anchors``, contiguous (B, Q, L, 2, 2) as (pixel, fraction) of x and of y, in the type of
+    computation, locations count in pixels from these.
+    """
     dtype = compute_dtype(value, sampling_locations)
     inputs = [t.to(dtype).contiguous() for t in (value, sampling_locations, attention_weights)]
     batch, _, heads, dim = value.shape
@@ -79,7 +84,7 @@ def forward_cpp(
     shapes = _ints([size for shape in spatial_shapes for size in shape])
     sizes, threads = _sizes(value, sampling_locations)
     name = f"ms_deform_attn_forward_{_suffix(dtype)}"
-    _call(name, inputs[0], shapes, inputs[1], inputs[2], out, sizes, threads)
+    _call(name, inputs[0], shapes, inputs[1], inputs[2], anchors, out, sizes, threads)
     return out.to(value.dtype)
 
 
@@ -90,6 +95,7 @@ def backward_cpp(
     sampling_locations: Tensor,
     attention_weights: Tensor,
     needs: tuple[bool, bool, bool],
+    anchors: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients that ``needs`` asks for, in the types of their inputs."""
     dtype = compute_dtype(value, sampling_locations)
@@ -104,7 +110,7 @@ def backward_cpp(
     name = f"ms_deform_attn_backward_{_suffix(dtype)}"
     if grad_value is not None or dots:
         grad = grad_out.to(dtype).contiguous()
-        leading = grad, inputs[0], shapes, inputs[1], inputs[2]
+        leading = grad, inputs[0], shapes, inputs[1], inputs[2], anchors
         _call(name, *leading, grad_value, grads[0], grads[1], sizes, threads)
     results = [
         grad.to(source.dtype) if grad is not None and needed else None

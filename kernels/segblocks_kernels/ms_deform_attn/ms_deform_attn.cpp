@@ -75,57 +75,73 @@ inline T sum_lanes(const typename Pack<T, V>::type& vector) {
   }
 }
 
+// Where queries sample: (x, y) of each sample, in [0, 1] of its level or, where there are anchors, in
+// pixels from the anchor of its query and level. Anchors are (pixel, fraction) of x, then of y: whole
+// pixels apart from their fractions, because together they would cost the fraction its last digits.
+template <typename T>
+struct Samples {
+  const T *place, *weight, *anchor;
+  int64_t anchor_stride;  // between queries
+};
+
 // Where a block of queries samples one level: corner, fractions and folded weights of each point.
 template <typename T>
 struct Geometry {
   std::vector<int32_t> column, row;
-  std::vector<T> x, y, attention, dots;
+  std::vector<T> x, y, base_x, base_y, attention, dots;
   std::vector<T> corner[4];
 
   explicit Geometry(int64_t points) : column(kBlock * points), row(kBlock * points) {
-    for (auto* v : {&x, &y, &attention, &corner[0], &corner[1], &corner[2], &corner[3]})
-      v->resize(kBlock * points);
+    for (auto* v : {&x, &y, &base_x, &base_y, &attention}) v->resize(kBlock * points);
+    for (auto& v : corner) v.resize(kBlock * points);
     dots.resize(4 * kBlock * points);
   }
 
   // A sample at NaN gets the corner (undefined, undefined): on the level its weights, which are NaN,
   // reach the sum, and outside it nothing is scattered.
-  void prepare(const T* location, const T* weight, int64_t stride, int64_t queries, int64_t points,
-               int64_t height, int64_t width, T undefined) {
+  void prepare(const Samples<T>& s, int64_t stride, int64_t queries, int64_t points, int64_t height,
+               int64_t width, T undefined) {
+    const T origin[] = {0, T(-0.5), 0, T(-0.5)};
+    const T scale_x = s.anchor ? 1 : T(width), scale_y = s.anchor ? 1 : T(height);
     int64_t n = 0;
     for (int64_t q = 0; q < queries; ++q) {
+      const T* from = s.anchor ? s.anchor + q * s.anchor_stride : origin;
       for (int64_t p = 0; p < points; ++p, ++n) {
-        x[n] = location[2 * (q * stride + p)];
-        y[n] = location[2 * (q * stride + p) + 1];
-        attention[n] = weight[q * stride + p];
+        x[n] = s.place[2 * (q * stride + p)] * scale_x + from[1];
+        y[n] = s.place[2 * (q * stride + p) + 1] * scale_y + from[3];
+        base_x[n] = from[0];
+        base_y[n] = from[2];
+        attention[n] = s.weight[q * stride + p];
       }
     }
     if (height == 0 || width == 0) {  // nothing to sample, not even at NaN
-      std::fill_n(x.data(), n, T(0));
-      std::fill_n(y.data(), n, T(0));
+      for (auto* v : {&x, &y, &base_x, &base_y}) std::fill_n(v->data(), n, T(0));
     }
     resolve(n, T(height), T(width), undefined);
   }
 
  private:
+  static T clamp(T number, T low, T high) {  // the order of the comparisons keeps NaN
+    number = number < low ? low : number;
+    return number > high ? high : number;
+  }
+
   void resolve(int64_t n, T height, T width, T undefined) {
+    constexpr T kFar = 1 << 22;  // pixels; there float has no fractions left
     T *px = x.data(), *py = y.data();
-    const T* pa = attention.data();
+    const T *bx = base_x.data(), *by = base_y.data(), *pa = attention.data();
     int32_t *pc = column.data(), *pr = row.data();
     T *c0 = corner[0].data(), *c1 = corner[1].data(), *c2 = corner[2].data(), *c3 = corner[3].data();
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      // Two pixels outside is as far as it matters; the order of the comparisons keeps NaN.
-      T sx = px[i] * width - T(0.5), sy = py[i] * height - T(0.5);
-      sx = sx < T(-2) ? T(-2) : sx;
-      sy = sy < T(-2) ? T(-2) : sy;
-      sx = sx > width + 1 ? width + 1 : sx;
-      sy = sy > height + 1 ? height + 1 : sy;
-      const bool defined = sx + sy == sx + sy;
-      const T fx = defined ? std::floor(sx) : undefined, fy = defined ? std::floor(sy) : undefined;
-      const T lx = sx - fx, ly = sy - fy;
-      pc[i] = int32_t(fx);
-      pr[i] = int32_t(fy);
+      const T sx = clamp(px[i], -kFar, kFar), sy = clamp(py[i], -kFar, kFar);
+      const T lx = sx - std::floor(sx), ly = sy - std::floor(sy);
+      // Two pixels outside is as far as it matters.
+      const T left = clamp(bx[i] + std::floor(sx), T(-2), width + 1);
+      const T top = clamp(by[i] + std::floor(sy), T(-2), height + 1);
+      const bool defined = left + top == left + top;
+      pc[i] = int32_t(defined ? left : undefined);
+      pr[i] = int32_t(defined ? top : undefined);
       px[i] = lx;
       py[i] = ly;
       c0[i] = pa[i] * (1 - ly) * (1 - lx);
@@ -234,9 +250,17 @@ void parallel(int64_t tasks, int64_t threads, Make make) {
   for (auto& helper : helpers) helper.join();
 }
 
+// The samples of level l from number `sample` on, which is the first of query `item`.
 template <typename T>
-void forward(const T* value, const int64_t* shapes, const T* location, const T* weight, T* out,
-             const Sizes& s, int64_t threads) {
+Samples<T> at(const T* place, const T* weight, const T* anchor, int64_t sample, int64_t item, int64_t l,
+              const Sizes& s) {
+  const T* own = anchor ? anchor + 4 * (item * s.levels + l) : nullptr;
+  return {place + 2 * sample, weight + sample, own, 4 * s.levels};
+}
+
+template <typename T>
+void forward(const T* value, const int64_t* shapes, const T* place, const T* weight, const T* anchor,
+             T* out, const Sizes& s, int64_t threads) {
   const int64_t blocks = (s.queries + kBlock - 1) / kBlock;
   const int64_t pitch = s.heads * s.dim, stride = s.heads * s.levels * s.points;
   parallel(s.batch * s.heads * blocks, threads, [&] {
@@ -250,7 +274,8 @@ void forward(const T* value, const int64_t* shapes, const T* location, const T* 
       for (int64_t l = 0; l < s.levels; ++l) {
         const int64_t height = shapes[2 * l], width = shapes[2 * l + 1];
         const int64_t sample = item * stride + (m * s.levels + l) * s.points;
-        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width, T(0));
+        g.prepare(at(place, weight, anchor, sample, item, l, s), stride, queries, s.points, height, width,
+                  T(0));
         for_channels(s.dim, [&](auto count, int64_t d) {
           const Level<const T> level{base + d, height, width, pitch};
           gather<T, decltype(count)::value>(g, level, rows + d, queries, s.points, pitch);
@@ -261,10 +286,11 @@ void forward(const T* value, const int64_t* shapes, const T* location, const T* 
   });
 }
 
-// Locations and weights from the dots; each number is written once.
+// Places and weights from the dots; each number is written once. A place counts in units of
+// `scale_x` and `scale_y` pixels.
 template <typename T>
-void finish(const Geometry<T>& g, T* grad_location, T* grad_weight, int64_t stride, int64_t queries,
-            int64_t points, T height, T width) {
+void finish(const Geometry<T>& g, T* grad_place, T* grad_weight, int64_t stride, int64_t queries,
+            int64_t points, T scale_y, T scale_x) {
   int64_t i = 0;
   for (int64_t q = 0; q < queries; ++q) {
     for (int64_t p = 0; p < points; ++p, ++i) {
@@ -274,17 +300,17 @@ void finish(const Geometry<T>& g, T* grad_location, T* grad_weight, int64_t stri
       const T slope = (1 - y) * (d[1] - d[0]) + y * (d[3] - d[2]);
       const int64_t at = q * stride + p;
       grad_weight[at] = top + y * (bottom - top);
-      grad_location[2 * at] = g.attention[i] * width * slope;
-      grad_location[2 * at + 1] = g.attention[i] * height * (bottom - top);
+      grad_place[2 * at] = g.attention[i] * scale_x * slope;
+      grad_place[2 * at + 1] = g.attention[i] * scale_y * (bottom - top);
     }
   }
 }
 
 // A task is one level of one head: nobody else writes its rows of grad_value.
 template <typename T>
-void backward(const T* grad_out, const T* value, const int64_t* shapes, const T* location,
-              const T* weight, T* grad_value, T* grad_location, T* grad_weight, const Sizes& s,
-              int64_t threads) {
+void backward(const T* grad_out, const T* value, const int64_t* shapes, const T* place,
+              const T* weight, const T* anchor, T* grad_value, T* grad_place, T* grad_weight,
+              const Sizes& s, int64_t threads) {
   const int64_t pitch = s.heads * s.dim, stride = s.heads * s.levels * s.points;
   parallel(s.batch * s.heads * s.levels, threads, [&] {
     return [&, g = Geometry<T>(s.points)](int64_t task) mutable {
@@ -296,7 +322,8 @@ void backward(const T* grad_out, const T* value, const int64_t* shapes, const T*
       for (int64_t first = 0; first < s.queries; first += kBlock) {
         const int64_t queries = std::min(kBlock, s.queries - first), item = b * s.queries + first;
         const int64_t sample = item * stride + (m * s.levels + l) * s.points;
-        g.prepare(location + 2 * sample, weight + sample, stride, queries, s.points, height, width, T(-2));
+        g.prepare(at(place, weight, anchor, sample, item, l, s), stride, queries, s.points, height, width,
+                  T(-2));
         std::fill(g.dots.begin(), g.dots.end(), T(0));
         for_channels(s.dim, [&](auto count, int64_t d) {
           constexpr int C = decltype(count)::value;
@@ -309,8 +336,8 @@ void backward(const T* grad_out, const T* value, const int64_t* shapes, const T*
           run(g, level, grads, rows, queries, s.points, pitch);
         });
         if (grad_weight)
-          finish(g, grad_location + 2 * sample, grad_weight + sample, stride, queries, s.points,
-                 T(height), T(width));
+          finish(g, grad_place + 2 * sample, grad_weight + sample, stride, queries, s.points,
+                 anchor ? T(1) : T(height), anchor ? T(1) : T(width));
       }
     };
   });
@@ -320,19 +347,19 @@ void backward(const T* grad_out, const T* value, const int64_t* shapes, const T*
 
 #define SEGBLOCKS_EXPORT(T, SUFFIX)                                                               \
   extern "C" void ms_deform_attn_forward_##SUFFIX(                                                \
-      const T* value, const int64_t* shapes, const T* location, const T* weight, T* out,          \
-      const int64_t* sizes, int64_t threads) {                                                    \
+      const T* value, const int64_t* shapes, const T* place, const T* weight, const T* anchor,    \
+      T* out, const int64_t* sizes, int64_t threads) {                                            \
     Sizes s;                                                                                      \
     std::memcpy(&s, sizes, sizeof(s));                                                            \
-    forward<T>(value, shapes, location, weight, out, s, threads);                                 \
+    forward<T>(value, shapes, place, weight, anchor, out, s, threads);                            \
   }                                                                                               \
   extern "C" void ms_deform_attn_backward_##SUFFIX(                                               \
-      const T* grad_out, const T* value, const int64_t* shapes, const T* location,                \
-      const T* weight, T* grad_value, T* grad_location, T* grad_weight, const int64_t* sizes,     \
+      const T* grad_out, const T* value, const int64_t* shapes, const T* place, const T* weight,  \
+      const T* anchor, T* grad_value, T* grad_place, T* grad_weight, const int64_t* sizes,        \
       int64_t threads) {                                                                          \
     Sizes s;                                                                                      \
     std::memcpy(&s, sizes, sizeof(s));                                                            \
-    backward<T>(grad_out, value, shapes, location, weight, grad_value, grad_location,             \
+    backward<T>(grad_out, value, shapes, place, weight, anchor, grad_value, grad_place,           \
                 grad_weight, s, threads);                                                         \
   }
 
