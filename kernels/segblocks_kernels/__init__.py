@@ -10,6 +10,8 @@ from .masked_cross_attention import masked_cross_attention
 from .masked_cross_attention.api import BACKENDS as _MASKED_CROSS_ATTENTION
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn.op import BACKENDS as _MS_DEFORM_ATTN
+from .ms_deform_attn_fused import ms_deform_attn_fused
+from .ms_deform_attn_fused.op import BACKENDS as _MS_DEFORM_ATTN_FUSED
 from .ragged_cross_attention import ragged_cross_attention
 from .ragged_cross_attention.op import BACKENDS as _RAGGED_CROSS_ATTENTION
 from .space_time_attention import space_time_attention
@@ -17,6 +19,7 @@ from .space_time_attention.op import BACKENDS as _SPACE_TIME_ATTENTION
 
 _BACKENDS: tuple[Backends, ...] = (
     _MS_DEFORM_ATTN,
+    _MS_DEFORM_ATTN_FUSED,
     _SPACE_TIME_ATTENTION,
     _MASKED_CROSS_ATTENTION,
     _RAGGED_CROSS_ATTENTION,
@@ -51,6 +54,7 @@ __all__ = [
     "backend_report",
     "masked_cross_attention",
     "ms_deform_attn",
+    "ms_deform_attn_fused",
     "ragged_cross_attention",
     "space_time_attention",
     "tune",

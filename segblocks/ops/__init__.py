@@ -11,6 +11,7 @@ from segblocks_kernels import (
     backend_report,
     masked_cross_attention,
     ms_deform_attn,
+    ms_deform_attn_fused,
     ragged_cross_attention,
     space_time_attention,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "masked_cross_attention",
     "masks_from_label_map",
     "ms_deform_attn",
+    "ms_deform_attn_fused",
     "ragged_cross_attention",
     "resize_features",
     "resize_logits",
