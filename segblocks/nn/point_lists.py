@@ -143,13 +143,18 @@ def chunk_counts(masks: Tensor, stride: int, num_chunks: int) -> Tensor:
     length = total * ((num_chunks + divisor - 1) // divisor)
     _, frames, height, width = masks.shape
     split = (frames, height // stride, stride, width // stride)
+
+    def per_cell(numbers: Tensor) -> Tensor:
+        return numbers.unflatten(1, split).sum(3, dtype=torch.int32).flatten(1)
+
+    cells = per_cell(strips)
     before = []
     for chunk in range(num_chunks + 1):
         # How often each cell comes among the first pixels of the mask and its repetitions.
         bound = length // num_chunks * chunk + (length % num_chunks).clamp(max=chunk)
-        last_turn = (bound % divisor - begins).clamp(min=0).minimum(strips)
-        counted = last_turn + bound // divisor * strips
-        before.append(counted.unflatten(1, split).sum(3, dtype=torch.int32).flatten(1))
+        last_turn = (bound % divisor - begins).clamp_(min=0)
+        torch.minimum(last_turn, strips, out=last_turn)
+        before.append(per_cell(last_turn) + bound // divisor * cells)
     return torch.stack(before, dim=1).diff(dim=1).flatten(0, 1)
 
 
