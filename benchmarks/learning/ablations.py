@@ -9,19 +9,17 @@ the baselines and the difference above the spread over seeds.
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
 from benchmarks.learning.budget import add_budget, loop_settings
-from benchmarks.learning.report import this_command, write_report
-from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import METRICS, measure
 from benchmarks.learning.variants import VARIANTS, Variant
-from segblocks._files import write_atomically
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
@@ -53,18 +51,6 @@ _BASELINES: dict[str, Predict] = {
     "repeat first": repeat_first,
     "k-NN propagation": propagate_first,
 }
-_COLUMNS = [
-    (kind, make.__name__, name)  # type: ignore[attr-defined]
-    for kind, metrics in METRICS.items()
-    for make, name in metrics
-]
-
-Numbers = dict[str, float]
-
-
-def column(kind: str, name: str) -> str:
-    """Name a number."""
-    return f"{kind.upper()} {name}"
 
 
 def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespace) -> TarViS:
@@ -86,44 +72,20 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     return model.eval()
 
 
-def numbers_of(
-    predictors: Mapping[str, Predict], world: SyntheticWorld, tasks: Sequence[str]
-) -> dict[str, Numbers]:
-    """Return predictor -> column -> number."""
-    judged = measure(predictors, world, tasks)
+def numbers_of(predict: Predict, world: SyntheticWorld, tasks: Sequence[str]) -> Numbers:
+    """Return column -> number."""
+    judged = measure({"it": predict}, world, tasks)
     return {
-        name: {
-            column(kind, number): judged[kind][name].summary[metric][number]
-            for kind, metric, number in _COLUMNS
-            if kind in judged
-        }
-        for name in predictors
+        f"{kind.upper()} {number}": judged[kind]["it"].summary[make.__name__][number]  # type: ignore[attr-defined]
+        for kind in judged
+        for make, number in METRICS[kind]
     }
-
-
-def run(name: str, seed: int, world: SyntheticWorld, args: argparse.Namespace) -> Numbers:
-    """Train and measure one variant with one seed, unless that is done."""
-    variant = VARIANTS[name]
-    folder = args.out / name.replace(" ", "_").replace(",", "") / f"seed_{seed}"
-    record = folder / "numbers.json"
-    if record.is_file():
-        return json.loads(record.read_text())
-    model = train_variant(variant, seed, folder, args)
-    predict = ask_model(model, clip_length=args.clip, short_side=0)
-    found = numbers_of({name: predict}, world, list(variant.tasks))[name]
-
-    def write(path: str) -> None:
-        Path(path).write_text(json.dumps(found))
-
-    write_atomically(record, write)
-    return found
 
 
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add_runs(parser, VARIANTS)
     add_budget(parser)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
@@ -139,16 +101,18 @@ def main() -> None:
     world = open_held_out(
         args.preset, length=args.videos, size=tuple(args.size), num_frames=args.frames
     )
-    found = {
-        name: [numbers] for name, numbers in numbers_of(_BASELINES, world, list(METRICS)).items()
-    }
-    for seed in range(args.seeds):
-        for name in args.variants:
-            found.setdefault(name, []).append(run(name, seed, world, args))
-            print(name, seed, found[name][-1], flush=True)
-    command = this_command("benchmarks.learning.ablations", ("--out", "--device"))
-    tables = mean_and_deviation(found, [column(kind, name) for kind, _, name in _COLUMNS])
-    print(write_report(args.out / "ablations", tables, {"runs": found}, command=command))
+
+    def measure_baseline(predict: Predict) -> Numbers:
+        return numbers_of(predict, world, list(METRICS))
+
+    def measure_variant(name: str, seed: int) -> Numbers:
+        variant = VARIANTS[name]
+        model = train_variant(variant, seed, run_folder(args, name, seed), args)
+        predict = ask_model(model, clip_length=args.clip, short_side=0)
+        return numbers_of(predict, world, list(variant.tasks))
+
+    baselines = {name: partial(measure_baseline, predict) for name, predict in _BASELINES.items()}
+    Ablation("ablations", baselines, measure_variant).run(args)
 
 
 if __name__ == "__main__":

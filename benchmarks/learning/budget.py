@@ -16,7 +16,6 @@ def add_budget(parser: argparse.ArgumentParser, *, steps: int = 6000) -> None:
         parser: to which they are added.
         steps: the default number.
     """
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=5e-4)

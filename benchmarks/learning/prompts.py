@@ -14,7 +14,6 @@ training, and the difference above the spread over seeds.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,10 +27,8 @@ from torch import nn
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
 from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.judge import judge
-from benchmarks.learning.report import this_command, write_report
-from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import asked
-from segblocks._files import write_atomically
 from segblocks.cli.device import choose_device
 from segblocks.data import VideoSample
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform, TrainingClip
@@ -43,7 +40,7 @@ from segblocks.results import FrameResult, TrackSummary, VideoSegmentation, Vide
 from segblocks.tasks import RefVOS, Task
 from segblocks.tracking.entities import EntityTracker
 from segblocks.training.criteria import UniVSCriterion
-from segblocks.training.initial import load_backbone
+from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.training.univs_step import UniVSStep
@@ -51,7 +48,6 @@ from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSPolicy
 from segblocks.zoo.univs.nano import UNIVS_NANO
 from segblocks.zoo.univs.state import UniVSState
 
-Numbers = dict[str, float]
 _ENDLESS = 1_000_000
 _SILENCE = "something"
 _METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
@@ -59,14 +55,10 @@ _METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
     "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
     "vos": [(JAndF, ("J&F",))],
 }
-# Half as deep as the nano model, whose backbone and text encoder it has.
+# Half as deep as the nano model. What it shares with tarvis_nano begins as that has learnt it.
 CONFIG = replace(
     UNIVS_NANO,
-    embed_dim=64,
-    num_heads=4,
-    neck_hidden_dim=128,
     decoder_layers=3,
-    decoder_hidden_dim=256,
     num_queries=20,
 )
 RULE = ClipRule(num_frames=3, reach=4, max_objects=5, min_area=16, point_share=0.2, box_share=0.2)
@@ -185,10 +177,10 @@ def train_variant(name: str, seed: int, args: argparse.Namespace) -> UniVS:
     source = VARIANTS[own]
     torch.manual_seed(seed)
     model = source.make(CONFIG)
-    load_backbone(model.backbone, "efficientnet_lite0")
-    first = _folder(source.clips_as or own, seed, args) / "clips"
+    load_initial(model, InitialWeights(relative="tarvis_nano"))
+    first = run_folder(args, source.clips_as or own, seed) / "clips"
     _train(model, source, seed, first, args, videos=False, last=False)
-    last = _folder(own, seed, args) / "last"
+    last = run_folder(args, own, seed) / "last"
     _train(model, source, seed, last, args, videos=source.videos, last=True)
     if variant.make is not source.make:
         other = variant.make(CONFIG)
@@ -286,35 +278,10 @@ def spoken_numbers(predict: Predict, world: SyntheticWorld, variant: Variant) ->
     return found | {"RefVOS mean": float(np.mean(list(found.values())))} if found else {}
 
 
-def run(
-    name: str, seed: int, worlds: Mapping[str, SyntheticWorld], args: argparse.Namespace
-) -> Numbers:
-    """Train and measure one variant with one seed, unless that is done."""
-    own = _folder(name, seed, args)
-    record = own / "numbers.json"
-    if record.is_file():
-        return json.loads(record.read_text())
-    model = train_variant(name, seed, args)
-    found = numbers_of(ask_model(model, short_side=0), worlds, VARIANTS[name])
-    own.mkdir(parents=True, exist_ok=True)
-
-    def write(path: str) -> None:
-        Path(path).write_text(json.dumps(found))
-
-    write_atomically(record, write)
-    return found
-
-
-def _folder(name: str, seed: int, args: argparse.Namespace) -> Path:
-    plain = "".join(c if c.isalnum() else "_" for c in name)
-    return args.out / plain / f"seed_{seed}"
-
-
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add_runs(parser, VARIANTS)
     add_budget(parser, steps=8000)
     parser.add_argument("--preset", default="default", help="of all tasks but RefVOS")
     parser.add_argument("--videos", type=int, default=30, help="held out, of each world")
@@ -331,21 +298,19 @@ def main() -> None:
         scene: open_held_out(preset, length=args.videos, **size)
         for scene, preset in {"preset": args.preset, "refvos": "refvos"}.items()
     }
+
+    def measure_variant(name: str, seed: int) -> Numbers:
+        model = train_variant(name, seed, args)
+        return numbers_of(ask_model(model, short_side=0), worlds, VARIANTS[name])
+
     # Two are shown the truth of the first frame, classes included, and the third all of it.
     mute = Variant(speaks=False)
-    found = {
-        "repeat first": [numbers_of(repeat_first, worlds, mute)],
-        "k-NN propagation": [numbers_of(propagate_first, worlds, mute)],
-        "an object by chance": [spoken_numbers(chance_object, worlds["refvos"], Variant())],
+    baselines = {
+        "repeat first": partial(numbers_of, repeat_first, worlds, mute),
+        "k-NN propagation": partial(numbers_of, propagate_first, worlds, mute),
+        "an object by chance": partial(spoken_numbers, chance_object, worlds["refvos"], Variant()),
     }
-    for seed in range(args.seeds):
-        for name in args.variants:
-            found.setdefault(name, []).append(run(name, seed, worlds, args))
-            print(name, seed, found[name][-1], flush=True)
-    columns = list(dict.fromkeys(column for runs in found.values() for column in runs[0]))
-    command = this_command("benchmarks.learning.prompts", ("--out", "--device"))
-    tables = mean_and_deviation(found, columns)
-    print(write_report(args.out / "prompts", tables, {"runs": found}, command=command))
+    Ablation("prompts", baselines, measure_variant).run(args)
 
 
 if __name__ == "__main__":

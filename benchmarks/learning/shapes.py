@@ -10,9 +10,9 @@ model is well above what needs no training, and the difference above the spread 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,19 @@ from benchmarks.learning.baselines import Predict, ask_model, propagate_first, r
 from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.id_switches import IdSwitches
 from benchmarks.learning.judge import judge
-from benchmarks.learning.report import this_command, write_report
-from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import asked
-from segblocks._files import write_atomically
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.metrics import STQ, VPQ, JAndF, MeanIoU, TrackAP, VideoConsistency, VideoMetric
 from segblocks.nn import ShapePositionInjection
 from segblocks.training.criteria import GvSegCriterion
-from segblocks.training.initial import load_backbone
+from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.gvseg import GVSEG_NANO, GvSeg, GvSegConfig, GvSegOutput
 
-Numbers = dict[str, float]
 _ENDLESS = 1_000_000
 _TASKS = {"vis": 0.3, "vps": 0.3, "vss": 0.1, "evs": 0.3}
 _SCENES: dict[str, list[tuple[str, list[type[VideoMetric]]]]] = {
@@ -54,17 +51,12 @@ _SHOWN = {
     "MeanIoU": ("mIoU",),
     "VideoConsistency": ("mVC8",),
 }
-# Half as deep as the nano model, whose backbone it has.
+# Half as deep as the nano model. What it shares with tarvis_nano begins as that has learnt it.
 CONFIG = replace(
     GVSEG_NANO,
     vocabulary="synthetic",
     things=None,
-    embed_dim=64,
-    num_heads=4,
-    neck_hidden_dim=128,
     decoder_layers=3,
-    decoder_hidden_dim=256,
-    query_hidden_dim=128,
     num_queries=20,
 )
 RULE = ClipRule(num_frames=3, reach=4, max_objects=4, min_area=16, box_share=0.2, further=1)
@@ -154,7 +146,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     """Train one variant, or take its training up."""
     torch.manual_seed(seed)
     model = variant.make(replace(CONFIG, **variant.model))
-    load_backbone(model.backbone, "efficientnet_lite0")
+    load_initial(model, InitialWeights(relative="tarvis_nano"))
     size = {"size": tuple(args.size), "num_frames": args.frames}
     sources = [
         ClipSource(
@@ -207,37 +199,10 @@ def numbers_of(
     return found
 
 
-def run(
-    name: str, seed: int, worlds: Mapping[str, SyntheticWorld], args: argparse.Namespace
-) -> Numbers:
-    """Train and measure one variant with one seed, unless that is done."""
-    variant = VARIANTS[name]
-    folder, own = (_folder(n, seed, args) for n in (variant.trained_as or name, name))
-    record = own / "numbers.json"
-    if record.is_file():
-        return json.loads(record.read_text())
-    model = train_variant(variant, seed, folder, args)
-    predict = ask_model(model, short_side=0, **variant.policy)
-    found = numbers_of(predict, worlds, every_task=True)
-    own.mkdir(parents=True, exist_ok=True)
-
-    def write(path: str) -> None:
-        Path(path).write_text(json.dumps(found))
-
-    write_atomically(record, write)
-    return found
-
-
-def _folder(name: str, seed: int, args: argparse.Namespace) -> Path:
-    plain = "".join(c if c.isalnum() or c == "." else "_" for c in name)
-    return args.out / plain / f"seed_{seed}"
-
-
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add_runs(parser, VARIANTS)
     add_budget(parser)
     parser.add_argument("--preset", default="default", help="besides twins")
     parser.add_argument("--videos", type=int, default=30, help="held out, of each scene")
@@ -250,21 +215,24 @@ def main() -> None:
     """Train, measure, print and write."""
     args = parse()
     worlds = judged_worlds(args)
+
+    def measure_variant(name: str, seed: int) -> Numbers:
+        variant = VARIANTS[name]
+        folder = run_folder(args, variant.trained_as or name, seed)
+        predict = ask_model(
+            train_variant(variant, seed, folder, args), short_side=0, **variant.policy
+        )
+        return numbers_of(predict, worlds, every_task=True)
+
     # Both are shown the truth of the first frame, classes included.
-    found = {
-        name: [numbers_of(predict, worlds, every_task=False)]
+    baselines = {
+        name: partial(numbers_of, predict, worlds, every_task=False)
         for name, predict in (
             ("repeat first", repeat_first),
             ("k-NN propagation", propagate_first),
         )
     }
-    for seed in range(args.seeds):
-        for name in args.variants:
-            found.setdefault(name, []).append(run(name, seed, worlds, args))
-            print(name, seed, found[name][-1], flush=True)
-    tables = mean_and_deviation(found, list(found[args.variants[0]][0]))
-    command = this_command("benchmarks.learning.shapes", ("--out", "--device"))
-    print(write_report(args.out / "shapes", tables, {"runs": found}, command=command))
+    Ablation("shapes", baselines, measure_variant).run(args)
 
 
 if __name__ == "__main__":

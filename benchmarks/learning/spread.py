@@ -20,7 +20,8 @@ def mean_and_deviation(
     """
     mean, deviation = {}, {}
     for name, runs in found.items():
-        values = [[run[column] for run in runs if column in run] for column in columns]
+        every = [[run.get(column, math.nan) for run in runs] for column in columns]
+        values = [[value for value in column if not math.isnan(value)] for column in every]
         mean[name] = [statistics.fmean(v) if v else math.nan for v in values]
         deviation[name] = [statistics.stdev(v) if len(v) > 1 else math.nan for v in values]
     return [

@@ -13,9 +13,9 @@ training, and the difference above the spread over seeds.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,18 @@ import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, repeat_first
 from benchmarks.learning.budget import add_budget, loop_settings
-from benchmarks.learning.report import Table, this_command, write_report
-from benchmarks.learning.spread import mean_and_deviation
+from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import measure
-from segblocks._files import write_atomically
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.training.criteria import TMTVISCriterion
-from segblocks.training.initial import load_backbone
+from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
 from segblocks.zoo.tmt_vis.nano import NANO_SHAPES, TMT_VIS_NANO
 
-Numbers = dict[str, float]
 JOINT = (1.0, 1.0, 0.75)
 _ENDLESS = 1_000_000
 _SHAPES = tuple(dict.fromkeys(shape for own in NANO_SHAPES.values() for shape in own))
@@ -104,18 +101,14 @@ def judged_worlds(args: argparse.Namespace) -> dict[str, SyntheticWorld]:
 
 
 def config_of(variant: Variant, args: argparse.Namespace) -> TMTVISConfig:
-    """Return the config of a variant: half as deep as the nano model, whose backbone it has."""
+    """Return the config of a variant, half as deep as the nano model."""
     trained = zip(TMT_VIS_NANO.vocabularies, variant.ratios, strict=False)
     slim = replace(
         TMT_VIS_NANO,
         vocabularies=tuple(own for own, ratio in trained if ratio),
         text_encoder=args.text_encoder,
         num_selected=4,
-        embed_dim=64,
-        num_heads=4,
-        neck_hidden_dim=128,
         decoder_layers=3,
-        decoder_hidden_dim=256,
         num_queries=20,
     )
     return replace(slim, **variant.model)
@@ -125,7 +118,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     """Train one variant, or take its training up."""
     torch.manual_seed(seed)
     model = TMTVIS(config_of(variant, args))
-    load_backbone(model.backbone, "efficientnet_lite0")
+    load_initial(model, InitialWeights(relative="tarvis_nano"))
     size = {"size": tuple(args.size), "num_frames": args.frames}
     sources = [
         ClipSource(
@@ -161,29 +154,10 @@ def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld]) -> Number
     }
 
 
-def run(
-    name: str, seed: int, worlds: Mapping[str, SyntheticWorld], args: argparse.Namespace
-) -> Numbers:
-    """Train and measure one variant with one seed, unless that is done."""
-    folder = args.out / name.replace(" ", "_").replace(",", "").replace(":", "") / f"seed_{seed}"
-    record = folder / "numbers.json"
-    if record.is_file():
-        return json.loads(record.read_text())
-    model = train_variant(VARIANTS[name], seed, folder, args)
-    found = numbers_of(ask_model(model, clip_length=args.clip, short_side=0), worlds)
-
-    def write(path: str) -> None:
-        Path(path).write_text(json.dumps(found))
-
-    write_atomically(record, write)
-    return found
-
-
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add_runs(parser, VARIANTS)
     add_budget(parser)
     parser.add_argument("--text-encoder", default="minilm", help="of 384 dimensions")
     parser.add_argument("--preset", default="easy")
@@ -198,15 +172,14 @@ def main() -> None:
     """Train, measure, print and write."""
     args = parse()
     worlds = judged_worlds(args)
+
+    def measure_variant(name: str, seed: int) -> Numbers:
+        model = train_variant(VARIANTS[name], seed, run_folder(args, name, seed), args)
+        return numbers_of(ask_model(model, clip_length=args.clip, short_side=0), worlds)
+
     # It is shown the truth of the first frame, classes included.
-    found = {"repeat first": [numbers_of(repeat_first, worlds)]}
-    for seed in range(args.seeds):
-        for name in args.variants:
-            found.setdefault(name, []).append(run(name, seed, worlds, args))
-            print(name, seed, found[name][-1], flush=True)
-    tables: list[Table] = mean_and_deviation(found, list(worlds))
-    command = this_command("benchmarks.learning.taxonomies", ("--out", "--device"))
-    print(write_report(args.out / "taxonomies", tables, {"runs": found}, command=command))
+    baselines = {"repeat first": partial(numbers_of, repeat_first, worlds)}
+    Ablation("taxonomies", baselines, measure_variant, list(worlds)).run(args)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ TINY = [
 @pytest.fixture
 def slim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "CONFIG", replace(UNIVS, backbone="test_resnet"))
-    monkeypatch.setattr(prompts, "load_backbone", lambda *_: None)
+    monkeypatch.setattr(prompts, "load_initial", lambda *_: None)
     monkeypatch.setattr(prompts, "propagate_first", prompts.repeat_first)
 
 
@@ -53,12 +53,12 @@ def test_every_variant_trains_and_is_measured(
     assert ("full/clips", True) in trained, "what variants share is trained once"
     assert not any(folder.startswith("no_long_videos/clips") for folder, _ in trained)
     assert not any("similarity" in folder or "hidden" in folder for folder, _ in trained)
-    spoken = [name for name in found["full"][0] if name.startswith("RefVOS")]
+    spoken = [name for name in found["full"]["0"] if name.startswith("RefVOS")]
     assert "RefVOS mean" in spoken
-    assert set(spoken) <= set(found["sentences hidden"][0])
-    assert set(found["an object by chance"][0]) == set(spoken)
-    assert "VOS J&F" in found["no attention to prompts"][0]
-    assert list(found["prompts are no queries"][0]) == ["VIS AP", "VPS VPQ", "VPS STQ"]
+    assert set(spoken) <= set(found["sentences hidden"]["0"])
+    assert set(found["an object by chance"]["0"]) == set(spoken)
+    assert "VOS J&F" in found["no attention to prompts"]["0"]
+    assert list(found["prompts are no queries"]["0"]) == ["VIS AP", "VPS VPQ", "VPS STQ"]
     trained.clear()
     prompts.main()
     assert not trained

@@ -29,10 +29,15 @@ TINY = [
 @pytest.fixture
 def slim(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(
-        shapes.CONFIG, backbone="resnet18", embed_dim=32, decoder_layers=1, num_queries=6
+        shapes.CONFIG,
+        backbone="resnet18",
+        embed_dim=32,
+        num_heads=4,
+        decoder_layers=1,
+        num_queries=6,
     )
     monkeypatch.setattr(shapes, "CONFIG", config)
-    monkeypatch.setattr(shapes, "load_backbone", lambda *_: None)
+    monkeypatch.setattr(shapes, "load_initial", lambda *_: None)
     monkeypatch.setattr(shapes, "propagate_first", shapes.repeat_first)
 
 
@@ -56,7 +61,7 @@ def test_a_training_is_measured_in_several_ways(
     shapes.main()
     first = json.loads((tmp_path / "shapes.json").read_text())
     assert list(first["runs"]) == ["repeat first", "k-NN propagation", *names]
-    columns = list(first["runs"]["things near"][0])
+    columns = list(first["runs"]["things near"]["0"])
     assert columns[:3] == ["twins VIS switched", "twins VIS found", "twins VOS J&F"]
     assert len(columns) == 8
     # The second time is a finished training that is read again.
@@ -78,7 +83,12 @@ def test_variants_are_what_they_are_called() -> None:
 
 def test_stuff_is_told_about_its_masks() -> None:
     config = replace(
-        shapes.CONFIG, backbone="resnet18", embed_dim=32, decoder_layers=1, num_queries=6
+        shapes.CONFIG,
+        backbone="resnet18",
+        embed_dim=32,
+        num_heads=4,
+        decoder_layers=1,
+        num_queries=6,
     )
     torch.manual_seed(0)
     plain = GvSeg(config).eval()

@@ -26,7 +26,7 @@ TINY = [
 def slim(monkeypatch: pytest.MonkeyPatch) -> None:
     nano = replace(TMT_VIS_NANO, backbone="resnet18")
     monkeypatch.setattr(taxonomies, "TMT_VIS_NANO", nano)
-    monkeypatch.setattr(taxonomies, "load_backbone", lambda *_: None)
+    monkeypatch.setattr(taxonomies, "load_initial", lambda *_: None)
 
 
 @pytest.mark.usefixtures("slim")
@@ -40,8 +40,8 @@ def test_a_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first = json.loads((tmp_path / "taxonomies.json").read_text())
     assert list(first["runs"]) == ["repeat first", *names]
     columns = [f"shapes_{x}{only}" for x in "abc" for only in ("", " only")]
-    assert all(list(run) == columns for (run,) in first["runs"].values())
-    assert (tmp_path / "no_presence_loss" / "seed_0" / "numbers.json").is_file()
+    assert all(list(run["0"]) == columns for run in first["runs"].values())
+    assert (tmp_path / "no_presence_loss" / "seed_0" / "checkpoints").is_dir()
 
     def refuse(*_: Any) -> nn.Module:
         raise AssertionError("trained again")

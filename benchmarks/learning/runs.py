@@ -1,0 +1,120 @@
+"""Variants with several seeds, each trained and measured once, over as many calls as it takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning.report import this_command, write_report
+from benchmarks.learning.spread import mean_and_deviation
+
+Numbers = dict[str, float]
+
+# Options that do not change what a run is.
+_FREE = ("out", "work", "device", "workers", "seeds", "variants")
+
+
+def add_runs(parser: argparse.ArgumentParser, variants: Mapping[str, Any]) -> None:
+    """Add the options that say which runs there are, and where they are kept.
+
+    Args:
+        parser: to which they are added.
+        variants: by name.
+    """
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    parser.add_argument("--work", type=Path, help="folder of the trainings; --out without it")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Compare variants of a model.
+
+    The report is written after every run, and read at the start: what it holds is not repeated.
+
+    Args:
+        name: of the module in ``benchmarks.learning``, and of the report.
+        baselines: name -> what measures it.
+        measure: ``(variant, seed) -> numbers``, which trains, or takes a training up.
+        columns: to be shown; None shows all that the runs have.
+    """
+
+    name: str
+    baselines: Mapping[str, Callable[[], Numbers]]
+    measure: Callable[[str, int], Numbers]
+    columns: Sequence[str] | None = None
+
+    def run(self, args: argparse.Namespace) -> None:
+        """Do what is left to do, and print the report.
+
+        Args:
+            args: with the options of :func:`add_runs`, and others that all runs share.
+
+        Raises:
+            ValueError: the report that is there has runs of another budget.
+        """
+        runs = self._known(args)
+        for name, measure in self.baselines.items():
+            if name not in runs:
+                runs[name] = {"0": measure()}
+        for seed in range(args.seeds):
+            for name in args.variants:
+                if str(seed) in runs.setdefault(name, {}):
+                    continue
+                runs[name][str(seed)] = self.measure(name, seed)
+                print(name, seed, runs[name][str(seed)], flush=True)
+                self._write(runs, args)
+        print(self._write(runs, args))
+
+    def _known(self, args: argparse.Namespace) -> dict[str, dict[str, Numbers]]:
+        path = args.out / f"{self.name}.json"
+        if not path.is_file():
+            return {}
+        stored = json.loads(path.read_text())
+        if stored["budget"] != (budget := budget_of(args)):
+            other = sorted(k for k in budget if stored["budget"].get(k) != budget[k])
+            raise ValueError(
+                f"{path} holds runs with another {', '.join(other) or 'set of options'}; repeat "
+                "its command, or give another --out"
+            )
+        return {
+            name: {seed: _numbers(run) for seed, run in seeds.items()}
+            for name, seeds in stored["runs"].items()
+        }
+
+    def _write(self, runs: Mapping[str, Mapping[str, Numbers]], args: argparse.Namespace) -> str:
+        found = {name: list(seeds.values()) for name, seeds in runs.items() if seeds}
+        every = dict.fromkeys(column for own in found.values() for run in own for column in run)
+        tables = mean_and_deviation(found, self.columns or list(every))
+        command = this_command(f"benchmarks.learning.{self.name}", ("--out", "--work", "--device"))
+        details = {"budget": budget_of(args), "runs": runs}
+        return write_report(args.out / self.name, tables, details, command=command)
+
+
+def budget_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that all runs of a report share, as plain values."""
+    own = {name: value for name, value in vars(args).items() if name not in _FREE}
+    return json.loads(json.dumps(own))
+
+
+def run_folder(args: argparse.Namespace, name: str, seed: int) -> Path:
+    """Return where the training of a variant is kept.
+
+    Args:
+        args: with the options of :func:`add_runs`.
+        name: of the variant.
+        seed: of the run.
+    """
+    plain = "".join(c if c.isalnum() or c == "." else "_" for c in name)
+    return (args.work or args.out) / plain / f"seed_{seed}"
+
+
+def _numbers(stored: Mapping[str, float | None]) -> Numbers:
+    """What a run has; NaN is null in JSON."""
+    return {column: math.nan if v is None else v for column, v in stored.items()}
