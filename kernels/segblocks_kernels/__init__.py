@@ -6,8 +6,8 @@ import torch
 
 from ._backend import Backends
 from ._tuning import tune
-from .masked_cross_attention import masked_cross_attention
-from .masked_cross_attention.api import BACKENDS as _MASKED_CROSS_ATTENTION
+from .masked_cross_attention import MaskFromFeatures, masked_cross_attention
+from .masked_cross_attention.op import BACKENDS as _MASKED_CROSS_ATTENTION
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn.op import BACKENDS as _MS_DEFORM_ATTN
 from .ms_deform_attn_fused import ms_deform_attn_fused
@@ -51,6 +51,7 @@ def backend_report(device: torch.device | str) -> dict[str, tuple[str, str]]:
 
 
 __all__ = [
+    "MaskFromFeatures",
     "backend_report",
     "masked_cross_attention",
     "ms_deform_attn",

@@ -8,6 +8,7 @@ from segblocks.ops.mask_pool import mask_pool
 from segblocks.ops.resize import resize_features, resize_logits
 from segblocks.ops.rle import RLE
 from segblocks_kernels import (
+    MaskFromFeatures,
     backend_report,
     masked_cross_attention,
     ms_deform_attn,
@@ -18,6 +19,7 @@ from segblocks_kernels import (
 
 __all__ = [
     "RLE",
+    "MaskFromFeatures",
     "backend_report",
     "label_map_from_masks",
     "mask_iou",

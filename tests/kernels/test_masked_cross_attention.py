@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from segblocks_kernels import backend_report, masked_cross_attention
+from segblocks_kernels import MaskFromFeatures, masked_cross_attention
+
+OP = torch.ops.segblocks.masked_cross_attention.default
 
 CUDA = pytest.param(
     "cuda",
@@ -32,12 +34,18 @@ def make(
     return q.to(device, dtype), k.to(device, dtype), v.to(device, dtype), logits.to(device)
 
 
-def loop_oracle(q: Tensor, k: Tensor, v: Tensor, keep: Tensor, scale: float) -> Tensor:
+def loop_oracle(
+    q: Tensor, k: Tensor, v: Tensor, keep: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """``bias`` is (B, Q, M, N), with the factor of each head in it."""
+    if bias is None:
+        bias = q.new_zeros((*q.shape[:3], k.shape[1]))
     out = torch.zeros_like(q)
     batch, queries, heads, _ = q.shape
     for b, i, m in itertools.product(range(batch), range(queries), range(heads)):
         keys = [n for n in range(k.shape[1]) if keep[b, i, n]] or range(k.shape[1])
-        weights = [math.exp(float(q[b, i, m] @ k[b, n, m]) * scale) for n in keys]
+        scores = [float(q[b, i, m] @ k[b, n, m]) * scale + float(bias[b, i, m, n]) for n in keys]
+        weights = [math.exp(score) for score in scores]
         for n, weight in zip(keys, weights, strict=True):
             out[b, i, m] += weight / sum(weights) * v[b, n, m]
     return out
@@ -53,6 +61,94 @@ def test_equals_loops(kind, scale, device):
     want = loop_oracle(q, k, v, keep, 5**-0.5 if scale is None else scale)
     got = masked_cross_attention(q, k, v, mask, scale=scale)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-13)
+
+
+def soft_part(factors: list[float] | None) -> tuple[Tensor, Tensor | None]:
+    """A bias, and a factor for each of the three heads."""
+    generator = torch.Generator().manual_seed(1)
+    bias = torch.rand(2, 4, 7, generator=generator, dtype=torch.float64)
+    return bias, None if factors is None else torch.tensor(factors, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("factors", [None, [4.0, 0.0, -1.5]])
+@pytest.mark.parametrize("masked", [True, False])
+def test_bias_equals_loops(masked, factors):
+    q, k, v, logits = make()
+    bias, bias_scale = soft_part(factors)
+    heads = torch.ones(3) if bias_scale is None else bias_scale
+    keep = logits >= 0 if masked else torch.ones_like(logits)
+    want = loop_oracle(q, k, v, keep, 5**-0.5, bias[:, :, None] * heads[:, None])
+    mask = logits if masked else None
+    got = masked_cross_attention(q, k, v, mask, bias=bias, bias_scale=bias_scale)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-13)
+
+
+def test_a_large_bias_is_not_rounded_to_half_precision():
+    q, k, v, _ = make(torch.bfloat16)
+    bias, bias_scale = soft_part([32.0, 32.0, 32.0])
+    got = masked_cross_attention(q, k, v, None, bias=bias, bias_scale=bias_scale)
+    exact = (x.double() for x in (q, k, v))
+    want = masked_cross_attention(*exact, None, bias=bias, bias_scale=bias_scale)
+    assert got.dtype == torch.bfloat16
+    assert (got.double() - want).norm() <= 4e-3 * want.norm()
+
+
+def test_mask_from_features():
+    q, k, v, _ = make()
+    embeddings, features = torch.randn(2, 4, 6), torch.randn(2, 7, 6)
+    pair = MaskFromFeatures(embeddings.requires_grad_(), features)
+    got = masked_cross_attention(q, k, v, pair)
+    want = masked_cross_attention(q, k, v, embeddings @ features.mT)
+    assert torch.equal(got, want)
+    assert not got.requires_grad
+
+
+def test_gradcheck_with_bias():
+    q, k, v, logits = make()
+    bias, bias_scale = soft_part([4.0, 0.5, -1.5])
+    leaves = [x.requires_grad_() for x in (q, k, v, bias, bias_scale)]
+    assert torch.autograd.gradcheck(
+        lambda q, k, v, b, s: masked_cross_attention(q, k, v, logits, bias=b, bias_scale=s),
+        leaves,
+        fast_mode=True,
+    )
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradcheck_of_the_operator(masked, soft):
+    q, k, v, logits = make()
+    leaves = [q, k, v, *(soft_part([4.0, 0.5, -1.5]) if soft else ())]
+    mask = logits if masked else None
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, *soft: Tensor) -> Tensor:
+        return OP(q, k, v, mask, None, *(soft or (None, None)), 0.4, "reference")[0]
+
+    leaves = [x.requires_grad_() for x in leaves]
+    assert torch.autograd.gradcheck(attend, leaves, fast_mode=True)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_operator_under_vmap(masked):
+    q, k, v, logits = (x.unflatten(0, (2, 1)) for x in make())
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, logits: Tensor) -> Tensor:
+        mask = logits if masked else None
+        return OP(q, k, v, mask, None, None, None, 0.4, "reference")[0]
+
+    want = torch.stack([attend(*x) for x in zip(q, k, v, logits, strict=True)])
+    torch.testing.assert_close(torch.vmap(attend)(q, k, v, logits), want, rtol=1e-12, atol=1e-13)
+
+
+def test_the_operators_backward_ignores_autocast():
+    q, k, v, logits = make(torch.float32)
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = OP(*leaves, logits, None, None, None, 0.4, "reference")[0]
+    want = torch.autograd.grad(out.sum(), leaves, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = torch.autograd.grad(out.sum(), leaves)
+    assert all(map(torch.equal, got, want))
 
 
 def test_gradcheck():
@@ -156,6 +252,8 @@ def test_exports_for_any_number_of_keys():
     exported = torch.export.export(Module(), make(torch.float32), dynamic_shapes=shapes)
     other = make(torch.float32, keys=13)
     torch.testing.assert_close(exported.module()(*other), masked_cross_attention(*other))
+    # Not the backend of the machine that exported.
+    assert OP in {node.target for node in exported.graph.nodes}
 
 
 @pytest.mark.parametrize(
@@ -170,8 +268,24 @@ def test_exports_for_any_number_of_keys():
         ({"k": torch.zeros(1, 5, 1, 4).half()}, "same dtype"),
         ({"q": torch.zeros(1, 2, 1, 4).long()}, "q must be floating point"),
         ({"q": [0.0]}, "q must be a torch.Tensor, got list"),
-        ({"mask": torch.zeros(1, 2, 5).numpy()}, "mask must be a torch.Tensor, got ndarray"),
-        ({"backend": "triton"}, "masked_cross_attention has no Triton kernel yet"),
+        ({"mask": torch.zeros(1, 2, 5).numpy()}, r"mask .* must be a torch.Tensor, got ndarray"),
+        (
+            {"mask": MaskFromFeatures(torch.zeros(1, 3, 6), torch.zeros(1, 5, 6))},
+            r"mask.embeddings must have shape \(B, Q, C\) with B=1, Q=2",
+        ),
+        (
+            {"mask": MaskFromFeatures(torch.zeros(1, 2, 6), torch.zeros(1, 5, 7))},
+            r"mask.features must have shape \(B, N, C\) with .*C=6",
+        ),
+        (
+            {"mask": MaskFromFeatures(torch.zeros(1, 2, 6), torch.zeros(1, 5, 6).half())},
+            "mask.embeddings, mask.features must have the same dtype",
+        ),
+        ({"bias": torch.zeros(1, 5, 2)}, r"bias must have shape \(B, Q, N\)"),
+        ({"bias": torch.zeros(1, 2, 5).int()}, "bias must be floating point"),
+        ({"bias": torch.zeros(1, 2, 5), "bias_scale": torch.zeros(2)}, "bias_scale .* with .*M=1"),
+        ({"bias": torch.zeros(1, 2, 5), "bias_scale": [1.0]}, "bias_scale must be a torch.Tensor"),
+        ({"bias_scale": torch.zeros(1)}, "bias_scale must come with a bias"),
         ({"backend": "flash"}, "backend must be one of auto, triton, reference, got 'flash'"),
     ],
 )
@@ -181,9 +295,3 @@ def test_wrong_arguments_are_named(change, match):
     masked_cross_attention(**arguments)
     with pytest.raises(ValueError, match=match):
         masked_cross_attention(**(arguments | change))
-
-
-def test_backend_report():
-    backend, reason = backend_report("cuda")["masked_cross_attention"]
-    assert backend == "reference"
-    assert "no Triton kernel yet" in reason

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .api import masked_cross_attention
+from .mask import MaskFromFeatures
 
-__all__ = ["masked_cross_attention"]
+__all__ = ["MaskFromFeatures", "masked_cross_attention"]
