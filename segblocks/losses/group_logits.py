@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -56,15 +57,23 @@ def group_logits(
     if order != list(range(len(embeddings))):
         embeddings = embeddings[torch.tensor(order, device=embeddings.device)]
     sizes = [len(group) for group in members]
+    if points.dim() < 4:
+        return _greatest(point_logits(embeddings, features, points), sizes)
+    # Sets of one size share their points, and are sampled together.
+    common = math.gcd(*sizes)
+    counts = [size // common for size in sizes]
     index = None
-    if points.dim() == 4:
-        of_queries = [m for m, size in enumerate(sizes) for _ in range(size)]
-        index = torch.tensor(of_queries, dtype=torch.int64, device=features.device)
-    return _greatest(point_logits(embeddings, features, points, index=index), sizes)
+    if common != max(sizes):
+        of_sets = [m for m, count in enumerate(counts) for _ in range(count)]
+        index = torch.tensor(of_sets, dtype=torch.int64, device=features.device)
+    sets = embeddings.unflatten(0, (-1, common))
+    return _greatest(point_logits(sets, features, points, index=index).amax(1), counts)
 
 
 def _greatest(logits: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Take the maximum over runs of queries; groups of one size at once, since there are many."""
+    """Take the maximum over runs of rows; those of one size at once, since there are many."""
+    if max(sizes) == 1:
+        return logits
     runs = [(size, len(list(same))) for size, same in groupby(sizes)]
     parts = logits.split([size * count for size, count in runs])
     return torch.cat(

@@ -13,10 +13,11 @@ from segblocks.matching.point_logits import (
     check_point_sets,
     embeddings_of_frames,
     gradients,
-    own_points,
+    points_of_tile,
+    tiles_of,
 )
-from segblocks.matching.sampling import sample_own
-from segblocks.matching.tiles import tile_logits, tiles
+from segblocks.matching.sampling import sample_frames
+from segblocks.matching.tiles import Tile, tile_logits
 
 
 class PointSums(NamedTuple):
@@ -107,15 +108,15 @@ class _PointSums(torch.autograd.Function):
         dtype = torch.promote_types(embeddings.dtype, features.dtype)
         dtype = torch.promote_types(dtype, torch.float32)
         sums = torch.zeros(4, *embeddings.shape[:2], dtype=dtype, device=features.device)
-        pixels = features.shape[-2] * features.shape[-1]
+        # Each mask is a set of one, with points of its own.
+        sets = embeddings[:, None]
         with torch.autocast(features.device.type, enabled=False):
-            for t, frame in enumerate(features):
-                for part in tiles(len(embeddings), pixels, points.shape[-2], frame.device):
-                    at = points[part, t]
-                    logits = tile_logits(embeddings[part, t], frame, at)
-                    targets = sample_own(masks, t, at, index[part])
-                    for total, values in zip(sums, sums_of_logits(logits, targets), strict=True):
-                        total[part, t] = values
+            for tile in tiles_of(sets, features, points.shape[-2]):
+                at, (part, _, frames) = points_of_tile(points, None, tile), tile
+                logits = tile_logits(sets[tile], features[frames], at)[:, 0]
+                targets = sample_frames(masks, frames, at, index[part])
+                for total, values in zip(sums, sums_of_logits(logits, targets), strict=True):
+                    total[part, frames] = values
         result = sums.unbind()
         ctx.mark_non_differentiable(result[3])
         return result
@@ -126,17 +127,20 @@ class _PointSums(torch.autograd.Function):
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
         embeddings, features, points, masks, index = ctx.saved_tensors
-        of_entropy, of_overlap, of_probability = (grad[..., None] for grad in grads[:3])
+        sets = embeddings[:, None]
+        of_entropy, of_overlap, of_probability = (grad[:, None, :, None] for grad in grads[:3])
 
-        def points_of(part: slice, t: int) -> Tensor:
-            return own_points(points, None, part, t)
+        def points_of(tile: Tile) -> Tensor:
+            return points_of_tile(points, None, tile)
 
-        def grad_of(part: slice, t: int, at: Tensor) -> Tensor:
-            probability = tile_logits(embeddings[part, t], features[t], at).sigmoid_()
-            targets = sample_own(masks, t, at, index[part]).to(probability.dtype)
+        def grad_of(tile: Tile, at: Tensor) -> Tensor:
+            part, _, frames = tile
+            probability = tile_logits(sets[tile], features[frames], at).sigmoid_()
+            targets = sample_frames(masks, frames, at, index[part])[:, None].to(probability.dtype)
             slope = probability * (1 - probability)
-            by_dice = (of_overlap[part, t] * targets + of_probability[part, t]) * slope
-            return by_dice + of_entropy[part, t] * (probability - targets)
+            by_dice = (of_overlap[tile] * targets + of_probability[tile]) * slope
+            return by_dice + of_entropy[tile] * (probability - targets)
 
-        found = gradients(ctx, embeddings, features, points.shape[-2], points_of, grad_of)
-        return (*found, None, None, None)
+        by_sets, by_features = gradients(ctx, sets, features, points.shape[-2], points_of, grad_of)
+        by_embeddings = None if by_sets is None else by_sets[:, 0]
+        return by_embeddings, by_features, None, None, None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segblocks.matching.point_logits import embeddings_of_frames
 from segblocks.matching.points import NUM_POINTS, uniform_points
 from segblocks.matching.sampling import points_of_frames, sample_frame
-from segblocks.matching.tiles import tiles
+from segblocks.matching.tiles import runs
 
 softmax = partial(torch.softmax, dim=-1)
 
@@ -75,6 +75,7 @@ def mask_costs(
             f"mask_costs: masks must be (O, {len(features)}, H, W), got {tuple(masks.shape)}"
         )
     points = points_of_frames("mask_costs", points, len(features))
+    num_points = points.shape[1]
     dtype = torch.promote_types(embeddings.dtype, features.dtype)
     total = torch.promote_types(dtype, torch.float32)
     pairs = torch.zeros(2, len(embeddings), len(masks), dtype=total, device=features.device)
@@ -84,7 +85,7 @@ def mask_costs(
         for t, frame in enumerate(features):
             targets = sample_frame(masks[:, t], points[t]).to(total)
             of_targets += targets.sum(1)
-            for part in tiles(points.shape[1], len(frame), len(embeddings), frame.device):
+            for part in runs(num_points, max(len(frame), len(embeddings)), frame.device):
                 at = points[t, part]
                 sampled = sample_frame(frame, at).to(dtype)
                 logits = (embeddings[:, t].to(dtype) @ sampled).to(total)
@@ -94,7 +95,7 @@ def mask_costs(
                 logits.sigmoid_()
                 of_queries[1] += logits.sum(1)
                 pairs[1] += logits @ truth.T
-    bce = (of_queries[0][:, None] - pairs[0]) / (len(features) * points.shape[1])
+    bce = (of_queries[0][:, None] - pairs[0]) / (len(features) * num_points)
     dice = 1 - (2 * pairs[1] + 1) / (of_queries[1][:, None] + of_targets + 1)
     return bce, dice
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from segblocks.matching.sampling import points_of_frames, sample_frame
-from segblocks.matching.tiles import tile_gradient, tile_logits, tiles
+from segblocks.matching.tiles import Tile, runs, tile_gradient, tile_logits, tiles
 
 
 def point_logits(
@@ -18,21 +21,25 @@ def point_logits(
     """Compute the inner product of mask embeddings with mask features at points only.
 
     Equal to sampling ``mask_logits(embeddings, features)`` bilinearly, since sampling and the
-    inner product are both linear; the (N, T, h, w) maps in between are never held. Shared points
-    sample the features once and multiply those; private ones multiply a few masks of one frame at
-    a time. The backward pass computes this anew, so that only inputs and result are stored.
+    inner product are both linear; the (N, T, h, w) maps in between are never held. A few masks are
+    multiplied and then sampled at a time; points that all masks share sample the features instead
+    where they are fewer than those have pixels. The backward pass computes this anew, so that only
+    inputs and result are stored.
 
     Args:
         embeddings: (N, C), one a clip, or (N, T, C), one a frame. Those of several predictions may
             be stacked along N: the gradient by the features is then made once and not once each.
+            (N, k, T, C) are sets of k masks that share their points.
         features: (T, C, h, w). Of a batch take ``features.unbind()``: the gradient of an index
             would be as large as the batch for each video.
         points: (P, 2), shared by masks and frames; (T, P, 2), shared by the masks; or
             (M, T, P, 2), several sets.
-        index: (N,) int64, the set of points of each mask; by default M is N, each its own.
+        index: (N,) int64, the points of each mask; by default M is N, each its own. For sets of
+            masks (N, k, T, C) the points of each set.
 
     Returns:
-        (N, T, P), float32 at least. The product itself is computed in the type of its factors.
+        (N, T, P) or (N, k, T, P), float32 at least. The product itself is computed in the type of
+        its factors.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -42,12 +49,16 @@ def point_logits(
         >>> point_logits(embeddings, features, torch.full((1, 2), 0.5)).flatten().tolist()
         [8.0, 8.0, 8.0, 8.0, 8.0, 8.0]
     """
+    if embeddings.dim() == 4:
+        embeddings_of_frames("point_logits", embeddings.flatten(0, 1), features)
+        check_point_sets("point_logits", points, index, embeddings[:, 0])
+        return _PointLogits.apply(embeddings, features, points, index)
     per_frame = embeddings_of_frames("point_logits", embeddings, features)
     if points.dim() < 4:
         points = points_of_frames("point_logits", points, len(features))
-    else:
-        check_point_sets("point_logits", points, index, per_frame)
-    return _PointLogits.apply(per_frame, features, points, index)
+        return _PointLogits.apply(per_frame[None], features, points[None], None)[0]
+    check_point_sets("point_logits", points, index, per_frame)
+    return _PointLogits.apply(per_frame[:, None], features, points, index)[:, 0]
 
 
 def embeddings_of_frames(where: str, embeddings: Tensor, features: Tensor) -> Tensor:
@@ -84,11 +95,6 @@ def check_point_sets(where: str, points: Tensor, index: Tensor | None, embedding
         raise ValueError(f"{where}: index must be ({masks},), got {tuple(index.shape)}")
 
 
-def own_points(points: Tensor, index: Tensor | None, part: slice, t: int) -> Tensor:
-    """Take the points of some masks on frame ``t``: (n, P, 2)."""
-    return points[part, t] if index is None else points[index[part], t]
-
-
 class _PointLogits(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -96,12 +102,18 @@ class _PointLogits(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(embeddings, features, points)
         ctx.index = index
+        num_points, pixels = points.shape[-2], features.shape[-2] * features.shape[-1]
         with torch.autocast(features.device.type, enabled=False):
-            frames = [
-                _frame_logits(embeddings[:, t], features[t], points, index, t)
-                for t in range(len(features))
-            ]
-        return torch.stack(frames, dim=1)
+            # With one set of points for all masks the features are sampled where that is less.
+            if len(points) == 1 and index is None and num_points < pixels:
+                return _shared_logits(embeddings[0], features, points[0])[None]
+            logits = features.new_empty(
+                *embeddings.shape[:3], num_points, dtype=_result_type(embeddings, features)
+            )
+            for tile in tiles_of(embeddings, features, num_points):
+                at = points_of_tile(points, index, tile)
+                logits[tile] = tile_logits(embeddings[tile], features[tile[2]], at)
+        return logits
 
     @staticmethod
     @once_differentiable
@@ -109,65 +121,82 @@ class _PointLogits(torch.autograd.Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
         embeddings, features, points = ctx.saved_tensors
-        shared = points.dim() == 3
 
-        def of_part(part: slice, t: int, at: Tensor) -> Tensor:
-            return grad[part, t]
+        def grad_of(tile: Tile, at: Tensor) -> Tensor:
+            return grad[tile]
 
-        def points_of(part: slice, t: int) -> Tensor:
-            return points[t] if shared else own_points(points, ctx.index, part, t)
+        def points_of(tile: Tile) -> Tensor:
+            return points_of_tile(points, ctx.index, tile)
 
-        grads = gradients(ctx, embeddings, features, points.shape[-2], points_of, of_part)
+        grads = gradients(ctx, embeddings, features, points.shape[-2], points_of, grad_of)
         return (*grads, None, None)
 
 
+def tiles_of(embeddings: Tensor, features: Tensor, num_points: int) -> Iterator[Tile]:
+    """Cut sets of masks (M, k, T, C) into tiles of which neither maps nor samples are large."""
+    num_sets, num_masks, num_frames, _ = embeddings.shape
+    size = max(num_points, features.shape[-2] * features.shape[-1])
+    return tiles((num_sets, num_masks, num_frames), size, features.device)
+
+
+def points_of_tile(points: Tensor, index: Tensor | None, tile: Tile) -> Tensor:
+    """Take the points of a tile: (m, t, P, 2)."""
+    sets, _, frames = tile
+    return points[sets, frames] if index is None else points[index[sets], frames]
+
+
 def gradients(
-    ctx: Any, embeddings: Tensor, features: Tensor, num_points: int, points_of: Any, grad_of: Any
+    ctx: Any,
+    embeddings: Tensor,
+    features: Tensor,
+    num_points: int,
+    points_of: Callable[[Tile], Tensor],
+    grad_of: Callable[[Tile, Tensor], Tensor],
 ) -> tuple[Tensor | None, Tensor | None]:
     """Collect the gradients by embeddings and features, tile by tile.
 
     Args:
         ctx: of the autograd function, whose first two inputs these are.
-        embeddings: (N, T, C).
+        embeddings: (M, k, T, C).
         features: (T, C, h, w).
         num_points: P.
-        points_of: (masks, frame) -> their points.
-        grad_of: (masks, frame, points) -> gradient by their logits, (n, P).
+        points_of: tile -> its points, (m, t, P, 2).
+        grad_of: (tile, points) -> gradient by its logits, (m, k, t, P).
     """
-    by_features = ctx.needs_input_grad[1]
     grad_embeddings = torch.zeros_like(embeddings, memory_format=torch.contiguous_format)
     grad_features = None
-    if by_features:
+    if ctx.needs_input_grad[1]:
         grad_features = torch.zeros_like(features, memory_format=torch.contiguous_format)
-    pixels = features.shape[-2] * features.shape[-1]
     total = torch.promote_types(features.dtype, torch.float32)
+    cut = tiles_of(embeddings, features, num_points)
     with torch.autocast(features.device.type, enabled=False):
-        for t, frame in enumerate(features):
+        for frames, of_frames in groupby(cut, key=itemgetter(2)):
             # Tiles are added up in float32 at least; where that is the type, in place.
-            into = None if grad_features is None else grad_features[t].flatten(1).to(total)
-            for part in tiles(len(embeddings), pixels, num_points, frame.device):
-                at = points_of(part, t)
-                grad_embeddings[part, t] = tile_gradient(
-                    grad_of(part, t, at), embeddings[part, t], frame, at, into
+            into = None if grad_features is None else grad_features[frames].flatten(2).to(total)
+            for tile in of_frames:
+                at = points_of(tile)
+                grad_embeddings[tile] = tile_gradient(
+                    grad_of(tile, at), embeddings[tile], features[frames], at, into
                 ).to(embeddings.dtype)
-            if grad_features is not None and into is not None and into.dtype != features.dtype:
-                grad_features[t] = into.view_as(frame)
+            if grad_features is not None and into is not None and total != features.dtype:
+                grad_features[frames] = into.view(features[frames].shape)
     return (grad_embeddings if ctx.needs_input_grad[0] else None), grad_features
 
 
-def _frame_logits(
-    embeddings: Tensor, frame: Tensor, points: Tensor, index: Tensor | None, t: int
-) -> Tensor:
-    num_points = points.shape[-2]
-    result = torch.promote_types(torch.promote_types(embeddings.dtype, frame.dtype), torch.float32)
-    logits = torch.empty(len(embeddings), num_points, dtype=result, device=frame.device)
-    if points.dim() == 4:
-        pixels = frame.shape[-2] * frame.shape[-1]
-        for part in tiles(len(embeddings), pixels, num_points, frame.device):
-            logits[part] = tile_logits(embeddings[part], frame, own_points(points, index, part, t))
-        return logits
-    dtype = torch.promote_types(embeddings.dtype, frame.dtype)
-    for part in tiles(num_points, len(frame), len(embeddings), frame.device):
-        sampled = sample_frame(frame, points[t, part]).to(dtype)
-        logits[:, part] = embeddings.to(dtype) @ sampled
+def _result_type(embeddings: Tensor, features: Tensor) -> torch.dtype:
+    dtype = torch.promote_types(embeddings.dtype, features.dtype)
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _shared_logits(embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
+    """Sample the features at (T, P, 2), then multiply: (k, T, P)."""
+    num_masks, num_frames, channels = embeddings.shape
+    dtype = torch.promote_types(embeddings.dtype, features.dtype)
+    logits = features.new_empty(
+        num_masks, num_frames, points.shape[-2], dtype=_result_type(embeddings, features)
+    )
+    for t, frame in enumerate(features):
+        for part in runs(points.shape[-2], max(channels, num_masks), frame.device):
+            sampled = sample_frame(frame, points[t, part]).to(dtype)
+            logits[:, t, part] = embeddings[:, t].to(dtype) @ sampled
     return logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -72,6 +73,7 @@ def importance_points(
     importance: float = IMPORTANCE,
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
+    one_by_one: bool = False,
 ) -> Tensor:
     """Draw points, more of them where a score is high (PointRend section 3.2).
 
@@ -87,6 +89,8 @@ def importance_points(
         importance: share of the points chosen by score; Mask2Former's default (UniVS: 0.5).
         generator: as for :func:`uniform_points`.
         device: as for :func:`uniform_points`.
+        one_by_one: draw all points of a set before those of the next, so that a set has the same
+            ones whether it is drawn with others or after them.
 
     Returns:
         (*shape, P, 2), float32, those chosen by score first.
@@ -105,10 +109,21 @@ def importance_points(
     if oversample < 1:
         raise ValueError(f"importance_points: oversample must be at least 1, got {oversample}")
     num_chosen = int(importance * num_points)
-    rest = _uniform(shape, num_points - num_chosen, generator, device)
+    num_rest, num_candidates = num_points - num_chosen, int(num_points * oversample)
     if num_chosen == 0:
-        return rest
-    candidates = _uniform(shape, int(num_points * oversample), generator, device)
+        return _uniform(shape, num_rest, generator, device)
+    counts = num_rest, num_candidates
+    if one_by_one:
+        sets = [
+            [_uniform((), count, generator, device) for count in counts]
+            for _ in range(math.prod(shape))
+        ]
+        rest, candidates = (
+            torch.stack(drawn).view(*shape, count, 2)
+            for drawn, count in zip(zip(*sets, strict=True), counts, strict=True)
+        )
+    else:
+        rest, candidates = (_uniform(shape, count, generator, device) for count in counts)
     with torch.no_grad():
         scores = score(candidates)
     chosen = scores.topk(num_chosen, dim=-1, sorted=False).indices

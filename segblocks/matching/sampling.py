@@ -30,13 +30,24 @@ def bilinear_corners(points: Tensor, size: Sequence[int]) -> Iterator[tuple[Tens
         [(0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25)]
     """
     h, w = size
-    x, y = points[..., 0] * w - 0.5, points[..., 1] * h - 0.5
-    left, top = x.floor(), y.floor()
-    for row, row_weight in ((top, 1 - (y - top)), (top + 1, y - top)):
-        for column, column_weight in ((left, 1 - (x - left)), (left + 1, x - left)):
-            inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-            index = row.clamp(0, h - 1).long() * w + column.clamp(0, w - 1).long()
-            yield index, row_weight * column_weight * inside
+    columns, rows = _neighbours(points[..., 0], w), _neighbours(points[..., 1], h)
+    for row, row_weight in rows:
+        first = row * w
+        for column, column_weight in columns:
+            yield first + column, row_weight * column_weight
+
+
+def _neighbours(coordinate: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], ...]:
+    """The two pixels of an axis around each point, and their weights."""
+    position = coordinate * size - 0.5
+    first = position.floor()
+    share = position - first
+    index = first.long()
+    second = index + 1
+    return (
+        (index.clamp(0, size - 1), (1 - share) * ((index >= 0) & (index < size))),
+        (second.clamp(0, size - 1), share * ((second >= 0) & (second < size))),
+    )
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
@@ -102,16 +113,16 @@ def sample_maps(maps: Tensor, points: Tensor, index: Tensor | None = None) -> Te
             f"sample_maps: points must be ({rows}, {maps.shape[1]}, P, 2), "
             f"got {tuple(points.shape)}"
         )
-    frames = [sample_own(maps, t, points[:, t], index) for t in range(maps.shape[1])]
-    return torch.stack(frames, dim=1)
+    index = torch.arange(len(maps), device=maps.device) if index is None else index
+    return sample_frames(maps, slice(0, maps.shape[1]), points, index)
 
 
-def sample_own(maps: Tensor, t: int, points: Tensor, index: Tensor | None = None) -> Tensor:
-    """Sample frame ``t`` of maps (O, T, H, W) at points (N, P, 2) of map ``index[n]``: (N, P)."""
-    order = torch.arange(len(maps), device=maps.device) if index is None else index
+def sample_frames(maps: Tensor, frames: slice, points: Tensor, index: Tensor) -> Tensor:
+    """Sample frames of maps (O, T, H, W) at (N, t, P, 2) of map ``index[n]``: (N, t, P)."""
     h, w = maps.shape[-2:]
-    first = ((order * maps.shape[1] + t) * (h * w))[:, None]
-    flat = maps.reshape(-1)
+    rows = torch.arange(frames.start, frames.stop, device=maps.device)
+    first = ((index[:, None] * maps.shape[1] + rows) * (h * w))[..., None]
+    flat = maps.view(-1)
     sampled = torch.zeros((), device=maps.device)
     for corner, weight in bilinear_corners(points, (h, w)):
         values = flat.index_select(0, (first + corner).flatten())

@@ -1,7 +1,8 @@
-"""The inner product of some embeddings with one frame, and its gradient, at points.
+"""The inner product of some embeddings with some frames, and its gradient, at points.
 
-A tile is a few masks on one frame. It is multiplied, sampled and dropped, so that no tensor of all
-masks, frames and pixels ever is, forward or backward.
+Masks come in sets that share their points. A tile is some masks of some sets on some frames. It is
+multiplied, sampled and dropped, so that no tensor of all masks, frames and pixels ever is, forward
+or backward.
 """
 
 from __future__ import annotations
@@ -18,80 +19,124 @@ from segblocks.matching.sampling import bilinear_corners
 _TILE = 1 << 19
 _TILE_CUDA = 1 << 21
 
-
-def tiles(
-    num_masks: int, num_pixels: int, num_points: int, device: torch.device
-) -> Iterator[slice]:
-    """Cut the masks into runs whose tile stays small."""
-    elements = _TILE_CUDA if device.type == "cuda" else _TILE
-    step = max(1, elements // max(1, num_pixels, num_points))
-    for start in range(0, num_masks, step):
-        yield slice(start, min(start + step, num_masks))
+Tile = tuple[slice, slice, slice]
 
 
-def tile_logits(embeddings: Tensor, frame: Tensor, points: Tensor) -> Tensor:
-    """Multiply, then sample: masks at points of their own.
+def runs(count: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Cut ``count`` things of ``size`` elements into runs that stay small."""
+    yield from _steps(count, _room(device) // max(1, size))
+
+
+def tiles(shape: tuple[int, int, int], size: int, device: torch.device) -> Iterator[Tile]:
+    """Cut masks into tiles that stay small.
 
     Args:
-        embeddings: (n, C).
-        frame: (C, h, w).
-        points: (n, P, 2).
+        shape: (M, k, T), how many sets, masks of a set, and frames there are.
+        size: elements that one mask has on one frame.
+        device: where they are.
+
+    Yields:
+        Slices of sets, masks and frames.
+    """
+    num_sets, num_masks, num_frames = shape
+    masks = max(1, min(num_masks, _room(device) // max(1, size)))
+    sets = max(1, min(num_sets, _room(device) // max(1, size * masks)))
+    frames = max(1, _room(device) // max(1, size * masks * sets))
+    for of_frames in _steps(num_frames, frames):
+        for of_sets in _steps(num_sets, sets):
+            for of_masks in _steps(num_masks, masks):
+                yield of_sets, of_masks, of_frames
+
+
+def tile_logits(embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
+    """Multiply, then sample.
+
+    Args:
+        embeddings: (m, k, t, C).
+        features: (t, C, h, w).
+        points: (m, t, P, 2).
 
     Returns:
-        (n, P), float32 at least.
+        (m, k, t, P), float32 at least.
     """
-    dtype = torch.promote_types(embeddings.dtype, frame.dtype)
-    tile = embeddings.to(dtype) @ frame.flatten(1).to(dtype)
-    tile = tile.to(torch.promote_types(dtype, torch.float32))
-    tile = tile.view(len(embeddings), 1, *frame.shape[-2:])
-    return F.grid_sample(tile, _grid(points, tile.dtype), align_corners=False)[:, 0, 0]
+    m, k, t, _ = embeddings.shape
+    dtype = torch.promote_types(embeddings.dtype, features.dtype)
+    maps = _rows(embeddings).to(dtype) @ features.flatten(2).to(dtype)
+    maps = maps.to(torch.promote_types(dtype, torch.float32))
+    maps = maps.view(t * m, k, *features.shape[-2:])
+    sampled = F.grid_sample(maps, _grid(points, maps.dtype), align_corners=False)
+    return sampled.view(t, m, k, points.shape[-2]).permute(1, 2, 0, 3)
 
 
 def tile_gradient(
-    grad: Tensor, embeddings: Tensor, frame: Tensor, points: Tensor, grad_frame: Tensor | None
+    grad: Tensor, embeddings: Tensor, features: Tensor, points: Tensor, into: Tensor | None
 ) -> Tensor:
-    """Take the gradient of the logits back to embeddings and frame.
+    """Take the gradient of the logits back to embeddings and features.
 
     Args:
-        grad: (n, P), of the loss by the logits.
-        embeddings: (n, C).
-        frame: (C, h, w).
-        points: (n, P, 2), or (P, 2) where the masks share them.
-        grad_frame: (C, h * w), to which the gradient by the frame is added, or None.
+        grad: (m, k, t, P), of the loss by the logits.
+        embeddings: (m, k, t, C).
+        features: (t, C, h, w).
+        points: (m, t, P, 2).
+        into: (t, C, h * w), to which the gradient by the features is added, or None.
 
     Returns:
-        (n, C), the gradient by the embeddings.
+        (m, k, t, C), the gradient by the embeddings.
     """
-    dtype = torch.promote_types(embeddings.dtype, frame.dtype)
-    tile = _spread(grad, points, frame.shape[-2:]).to(dtype)
-    if grad_frame is not None and grad_frame.dtype == dtype:
-        grad_frame.addmm_(embeddings.to(dtype).T, tile)
-    elif grad_frame is not None:
-        grad_frame += embeddings.to(dtype).T @ tile
-    return tile @ frame.flatten(1).to(dtype).T
+    m, k, t, channels = embeddings.shape
+    dtype = torch.promote_types(embeddings.dtype, features.dtype)
+    maps = _spread(grad, points, features.shape[-2:]).to(dtype)
+    if into is not None and into.dtype == dtype:
+        into.baddbmm_(_rows(embeddings).to(dtype).mT, maps)
+    elif into is not None:
+        into += _rows(embeddings).to(dtype).mT @ maps
+    by_rows = maps @ features.flatten(2).to(dtype).mT
+    return by_rows.view(t, m, k, channels).permute(1, 2, 0, 3)
+
+
+def _room(device: torch.device) -> int:
+    return _TILE_CUDA if device.type == "cuda" else _TILE
+
+
+def _steps(count: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def _rows(embeddings: Tensor) -> Tensor:
+    """From (m, k, t, C) to (t, m * k, C)."""
+    m, k, t, channels = embeddings.shape
+    return embeddings.permute(2, 0, 1, 3).reshape(t, m * k, channels)
 
 
 def _grid(points: Tensor, dtype: torch.dtype) -> Tensor:
-    return (2 * points - 1).to(dtype)[:, None]
+    """From points (m, t, P, 2) to the grid (t * m, 1, P, 2) of ``grid_sample``."""
+    m, t, num_points, _ = points.shape
+    return (2 * points - 1).to(dtype).transpose(0, 1).reshape(t * m, 1, num_points, 2)
 
 
 def _spread(grad: Tensor, points: Tensor, size: torch.Size) -> Tensor:
-    """The transpose of bilinear sampling: (n, P) at points to (n, h * w)."""
+    """The transpose of bilinear sampling: (m, k, t, P) at (m, t, P, 2) to (t, m * k, h * w)."""
+    m, k, t, num_points = grad.shape
+    grad = grad.permute(2, 0, 1, 3).reshape(t * m, k, 1, num_points)
     if grad.is_cuda and torch.are_deterministic_algorithms_enabled():
-        return _spread_in_order(grad, points, size)
-    grid = _grid(points.expand(len(grad), *points.shape[-2:]), grad.dtype)
-    # Of the input its shape alone matters: the gradient by the grid is not asked for.
-    shape_only = grad.new_zeros(()).expand(len(grad), 1, *size)
-    spread, _ = torch.ops.aten.grid_sampler_2d_backward(
-        grad[:, None, None].contiguous(), shape_only, grid, 0, 0, False, [True, False]
-    )
-    return spread.flatten(1)
+        spread = _spread_in_order(grad[:, :, 0], points.transpose(0, 1).flatten(0, 1), size)
+    else:
+        # Of the input its shape alone matters: the gradient by the grid is not asked for.
+        shape_only = grad.new_zeros(()).expand(t * m, k, *size)
+        spread, _ = torch.ops.aten.grid_sampler_2d_backward(
+            grad, shape_only, _grid(points, grad.dtype), 0, 0, False, [True, False]
+        )
+    return spread.view(t, m * k, size.numel())
 
 
 def _spread_in_order(grad: Tensor, points: Tensor, size: torch.Size) -> Tensor:
-    """The same by an operation that has a deterministic form on GPUs."""
-    rows = torch.arange(len(grad), device=grad.device)[:, None] * size.numel()
-    tile = grad.new_zeros(len(grad) * size.numel())
+    """From (n, k, P) at (n, P, 2), by an operation that has a deterministic form on GPUs."""
+    rows = torch.arange(grad.shape[0] * grad.shape[1], device=grad.device) * size.numel()
+    rows = rows.view(*grad.shape[:2], 1)
+    maps = grad.new_zeros(rows.numel() * size.numel())
     for index, weight in bilinear_corners(points, size):
-        tile.index_add_(0, (rows + index).flatten(), (grad * weight).flatten().to(grad.dtype))
-    return tile.view(len(grad), -1)
+        values = (grad * weight[:, None]).to(grad.dtype)
+        maps.index_add_(0, (rows + index[:, None]).flatten(), values.flatten())
+    return maps

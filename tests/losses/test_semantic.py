@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from segblocks.losses import SemanticPointLoss
-from segblocks.matching import seeded_generator
+from segblocks.losses.semantic import _second_less_best
+from segblocks.matching import seeded_generator, tiles
 from tests.losses.oracle import bilinear, dense_logits, sample
 
 F64 = torch.float64
@@ -132,6 +133,43 @@ def test_points_go_where_two_classes_are_close_and_not_where_ignored() -> None:
     assert (points[..., 0] - 0.5).abs().max() < 0.25
 
 
+@pytest.mark.parametrize("room", [1, 200, 1 << 19])
+@pytest.mark.parametrize("null", [False, True])
+def test_predictions_at_once_are_those_one_by_one(null: bool, room: int, monkeypatch) -> None:
+    embeddings, background, features, labels, _ = scene(5)
+    # Not multiples, by which several classes would be the best.
+    layers = torch.stack((embeddings, embeddings.flip(0), embeddings.roll(1, 1)))
+    classes, extra = (
+        each[:, :, None].expand(-1, -1, 2, -1)
+        for each in (layers, torch.stack((background, background.flip(1), -background)))
+    )
+    loss = SemanticPointLoss(20, ignore_null_classes=null)
+    monkeypatch.setattr(tiles, "_TILE", room)
+    found = loss(classes, features, labels, background=extra, generator=seeded_generator(0))
+    generator = seeded_generator(0)
+    monkeypatch.setattr(tiles, "_TILE", 1 << 19)
+    alone = [
+        loss(of_layer, features, labels, background=of_background, generator=generator)
+        for of_layer, of_background in zip(classes, extra, strict=True)
+    ]
+    for ours, *theirs in zip(found, *alone, strict=True):
+        torch.testing.assert_close(ours.total, torch.stack([each.total for each in theirs]))
+        assert torch.equal(ours.weight, torch.stack([each.weight for each in theirs]))
+    inputs = (embeddings, background, features)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.cross_entropy.total.sum(), inputs),
+        torch.autograd.grad(
+            torch.stack([each.cross_entropy.total for each in alone]).sum(), inputs
+        ),
+    )
+
+
+def test_the_second_best_class_may_be_as_good() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.0], [3.0, 3.0, 1.0], [2.0, 2.0, 2.0]])[..., None, None]
+    assert _second_less_best(logits).flatten().tolist() == [-1.0, 0.0, 0.0]
+    assert _second_less_best(torch.zeros(1, 1, 1, 2)).flatten().tolist() == [0.0, 0.0]
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 3), st.integers(1, 2), st.booleans(), st.booleans(), st.booleans())
 def test_any_sizes_stay_finite(
@@ -161,6 +199,8 @@ def test_wrong_arguments_are_named() -> None:
         loss(embeddings, features, torch.zeros(1, 6, 6))
     with pytest.raises(ValueError, match="labels must be integers"):
         loss(embeddings, features, torch.zeros(2, 6, 6, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"embeddings must be \(L, K, 1, 4\), got \(3, 2, 2, 4\)"):
+        loss(torch.zeros(3, 2, 2, 4), features, torch.zeros(1, 6, 6, dtype=torch.int64))
 
 
 def test_a_labelled_class_stays_in_though_nobody_predicts_it() -> None:

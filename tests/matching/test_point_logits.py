@@ -18,7 +18,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("per_frame", [False, True])
-@pytest.mark.parametrize("shape", [(7, 2), (2, 7, 2), (5, 2, 7, 2)])
+@pytest.mark.parametrize("shape", [(7, 2), (2, 7, 2), (2, 27, 2), (5, 2, 7, 2)])
 def test_values_and_gradients_equal_the_dense_path(per_frame: bool, shape: tuple[int, ...]) -> None:
     embeddings = random(5, 2, 4) if per_frame else random(5, 4)
     features = random(2, 4, 3, 6, seed=1)
@@ -43,7 +43,7 @@ def test_masks_can_share_sets_of_points() -> None:
     torch.testing.assert_close(*grads)
 
 
-@pytest.mark.parametrize("shape", [(9, 2), (5, 2, 9, 2)])
+@pytest.mark.parametrize("shape", [(9, 2), (19, 2), (5, 2, 9, 2)])
 def test_small_tiles_change_nothing(shape: tuple[int, ...], monkeypatch) -> None:
     embeddings, features = random(5, 4), random(2, 4, 3, 6, seed=1)
     points = torch.rand(shape, dtype=F64)
@@ -68,13 +68,33 @@ def test_one_factor_may_need_no_gradient() -> None:
         torch.testing.assert_close(alone, both[i])
 
 
+def test_sets_of_masks_share_their_points() -> None:
+    embeddings, features = random(3, 2, 2, 4), random(2, 4, 3, 6, seed=1)
+    points = torch.rand(3, 2, 7, 2, dtype=F64)
+    sets = point_logits(embeddings, features, points)
+    own = point_logits(embeddings.flatten(0, 1), features, points.repeat_interleave(2, dim=0))
+    torch.testing.assert_close(sets.flatten(0, 1), own)
+    grads = [torch.autograd.grad(x.square().sum(), (embeddings, features)) for x in (sets, own)]
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("room", [1, 40, 100, 1 << 19])
+def test_tiles_cut_everything_once(room: int, monkeypatch) -> None:
+    monkeypatch.setattr(tiles, "_TILE", room)
+    seen = torch.zeros(5, 3, 2)
+    for tile in tiles.tiles((5, 3, 2), 18, torch.device("cpu")):
+        assert seen[tile].numel() * 18 <= max(room, 18)
+        seen[tile] += 1
+    assert (seen == 1).all()
+
+
 def test_the_deterministic_spread_equals_the_other() -> None:
-    grad, points = torch.randn(3, 50, dtype=F64), torch.rand(3, 50, 2, dtype=F64) * 1.2 - 0.1
+    grad, points = torch.randn(3, 2, 4, 50, dtype=F64), torch.rand(3, 4, 50, 2, dtype=F64)
+    points = points * 1.2 - 0.1
     size = torch.Size((4, 7))
-    ours = tiles._spread_in_order(grad, points, size)
-    torch.testing.assert_close(ours, tiles._spread(grad, points, size))
-    shared = tiles._spread_in_order(grad, points[0], size)
-    torch.testing.assert_close(shared, tiles._spread(grad, points[0], size))
+    rows = grad.permute(2, 0, 1, 3).flatten(0, 1)
+    ours = tiles._spread_in_order(rows, points.transpose(0, 1).flatten(0, 1), size)
+    torch.testing.assert_close(ours.view(4, 6, 28), tiles._spread(grad, points, size))
 
 
 def test_autocast_and_half_precision() -> None:
@@ -118,6 +138,8 @@ def test_any_sizes(masks: int, frames: int, h: int, num_points: int) -> None:
         ((5, 4), (4, 3, 6), (7, 2), "features"),
         ((5, 4), (2, 4, 3, 6), (3, 7, 2), "points"),
         ((5, 4), (2, 4, 3, 6), (4, 2, 7, 2), "points"),
+        ((5, 3, 2, 4), (2, 4, 3, 6), (4, 2, 7, 2), "points"),
+        ((5, 3, 1, 4), (2, 4, 3, 6), (5, 2, 7, 2), "embeddings"),
     ],
 )
 def test_wrong_shapes_are_named(embeddings, features, points, named: str) -> None:

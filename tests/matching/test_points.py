@@ -71,3 +71,14 @@ def test_any_shares_give_the_number_asked_for(
 def test_impossible_shares_are_refused(arguments: dict, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         importance_points(lambda p: p[..., 0], (), **{"num_points": 4, **arguments})
+
+
+def test_sets_drawn_at_once_are_those_drawn_one_by_one() -> None:
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return importance_points(
+            lambda p: p[..., 0], shape, 40, generator=generator, one_by_one=True
+        )
+
+    generator = seeded_generator(0)
+    alone = torch.stack([draw((), generator) for _ in range(6)])
+    assert torch.equal(draw((3, 2), seeded_generator(0)).flatten(0, 1), alone)

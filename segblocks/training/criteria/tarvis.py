@@ -24,7 +24,7 @@ from segblocks.losses.classes import NO_OBJECT_WEIGHT
 from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput, Prediction
-from segblocks.training.criteria.terms import Term, as_padded, weigh_terms
+from segblocks.training.criteria.terms import Term, as_padded, terms_of_layers, weigh_terms
 
 
 class TarViSCriterion(nn.Module):
@@ -184,18 +184,16 @@ class TarViSCriterion(nn.Module):
             raise ValueError(f"TarViSCriterion: clip {clip.name!r} has no semantic map for vps")
         else:
             truth = as_padded(clip.semantic, features, fill=IGNORE)
-        terms = []
-        for layer in range(len(classes)):
-            losses = self.semantic_losses[clip.task](
-                classes[layer],
-                features,
-                truth,
-                background=None if background is None else background[layer],
-                generator=generator,
-            )
-            terms.append(Term("semantic", losses.cross_entropy, layer))
-            if self.weights["regularization"]:
-                terms.append(Term("regularization", losses.regularization, layer))
+        losses = self.semantic_losses[clip.task](
+            _in_frames(classes, features),
+            features,
+            truth,
+            background=None if background is None else _in_frames(background, features),
+            generator=generator,
+        )
+        terms = terms_of_layers("semantic", losses.cross_entropy)
+        if self.weights["regularization"]:
+            terms += terms_of_layers("regularization", losses.regularization)
         return terms
 
     def _object_terms(
@@ -252,6 +250,11 @@ def _of_group(output: ClipOutput, group: str) -> Tensor:
     """The mask embeddings of a group at each prediction, (layers, q, C)."""
     part = output.groups[group]
     return torch.cat([prediction.mask_embeddings[:, part] for prediction in output.predictions])
+
+
+def _in_frames(embeddings: Tensor, features: Tensor) -> Tensor:
+    """From (layers, q, C) to (layers, q, T, C)."""
+    return embeddings[:, :, None].expand(-1, -1, len(features), -1)
 
 
 def _class_logits(prediction: Prediction) -> Tensor:

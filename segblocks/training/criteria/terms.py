@@ -24,6 +24,25 @@ class Term(NamedTuple):
     layer: int = 0
 
 
+def terms_of_layers(name: str, losses: LossSum, *, share: float = 1.0) -> list[Term]:
+    """Make a term of each prediction's loss.
+
+    Args:
+        name: of the terms.
+        losses: sums and weights, both (L,).
+        share: that the sums are multiplied with.
+
+    Example:
+        >>> two = LossSum(torch.tensor([6.0, 2.0]), torch.tensor([4.0, 1.0]))
+        >>> terms_of_layers("semantic", two)[1]
+        Term(name='semantic', loss=LossSum(total=tensor(2.), weight=tensor(1.)), layer=1)
+    """
+    return [
+        Term(name, LossSum(share * total, weight), layer)
+        for layer, (total, weight) in enumerate(zip(*losses, strict=True))
+    ]
+
+
 def weigh_terms(
     terms: Sequence[Term],
     weights: Mapping[str, float],

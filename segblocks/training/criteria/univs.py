@@ -21,7 +21,7 @@ from segblocks.losses.reidentification import ReidentificationLosses
 from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput
-from segblocks.training.criteria.terms import Term, as_padded, weigh_terms
+from segblocks.training.criteria.terms import Term, as_padded, terms_of_layers, weigh_terms
 from segblocks.training.criteria.univs_streams import (
     Stream,
     class_logits_of,
@@ -266,12 +266,8 @@ class UniVSCriterion(nn.Module):
         if len(masks) < 2:
             return []
         truth = masks.to(torch.uint8).argmax(dim=0).masked_fill(~masks.any(dim=0), IGNORE)
-        terms = []
-        for layer, embeddings in enumerate(stream.masks):
-            found = self.semantic_loss(embeddings, features, truth, generator=generator)
-            total, weight = found.cross_entropy
-            terms.append(Term("prompt_semantic", LossSum(share * total, weight), layer))
-        return terms
+        losses = self.semantic_loss(stream.masks, features, truth, generator=generator)
+        return terms_of_layers("prompt_semantic", losses.cross_entropy, share=share)
 
     def _between_clips(self, streams: Sequence[Stream]) -> list[Term]:
         """Losses of recognising objects in the clips of a video, but for the first prediction."""
