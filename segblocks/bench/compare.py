@@ -15,6 +15,9 @@ from segblocks.bench.suite import Contender, Function, Problem, Setting, Suite
 
 Outcome = tuple[Tensor, ...]
 
+# Beside the largest of a problem's tensors.
+NEGLIGIBLE = 1e-3
+
 
 @dataclass(frozen=True)
 class Row:
@@ -159,12 +162,16 @@ def _cotangent(output: Tensor) -> Tensor:
 
 
 def _largest_error(got: Outcome, wanted: Outcome) -> float:
-    errors = [
-        float(torch.linalg.vector_norm(g.detach().float() - w.detach().float()))
-        / max(float(torch.linalg.vector_norm(w.detach().float())), 1e-30)
-        for g, w in zip(got, wanted, strict=True)
-    ]
-    return float(torch.tensor(errors).max())
+    """The largest relative error of a tensor, in the 2-norm; NaN where there is one."""
+    norms = torch.stack([_norm(w) for w in wanted])
+    # Some gradients are zero but for rounding, such as those of a bias that softmax cancels.
+    scales = norms.clamp(min=max(NEGLIGIBLE * float(norms.max()), 1e-30))
+    errors = [_norm(g.detach().float() - w.detach()) for g, w in zip(got, wanted, strict=True)]
+    return float((torch.stack(errors) / scales).max())
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(tensor.detach().float()).cpu()
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 # The module of each command.
-_COMMANDS = ("segment", "evaluate", "train", "convert", "list_models", "info", "demo")
+_COMMANDS = ("segment", "evaluate", "train", "convert", "list_models", "info", "bench", "demo")
 _USER_ERROR = 2
 _INTERRUPTED = 130
 
