@@ -1,7 +1,7 @@
 """The backward Triton kernel of fused deformable attention: positions and softmax once more."""
 
-# Triton's launch syntax and static_range are beyond the type checker.
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# Triton's launch syntax, static_range and indexing are beyond the type checker.
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_sizes import decode_size, encode_sizes
+from .._tuning import Config
 from ..ms_deform_attn import triton_sorted
 from ..ms_deform_attn.triton_backward import differentiate_sample
 from ..ms_deform_attn.triton_common import on_device
 from . import anchors as torch_anchors
 from .anchors import Shapes
 from .reference import Gradients, attention_weights, finish
-from .triton_common import anchors, locate, plan, softmax, tile_of_pixels
+from .triton_common import anchors, locate, plan, run_tuned, softmax, tile_of_pixels
 
 
 @triton.jit(do_not_specialize=["Q", "N", "tiles", "s_b", "s_q", "s_l", "s_axis"])
@@ -183,13 +184,19 @@ def backward_triton(
     grad_out, value, offsets, logits = (t.contiguous() for t in (grad_out, value, offsets, logits))
     accumulator = launch.accumulator
     # Sums of many small shares: never kept in half precision, cast once at the end.
-    of_value = value.new_zeros(value.shape, dtype=accumulator) if scatter else None
+    of_value = value.new_empty(value.shape, dtype=accumulator) if scatter else None
     of_offsets = offsets.new_empty(offsets.shape, dtype=accumulator) if dots else None
     of_logits = logits.new_empty(logits.shape, dtype=accumulator) if dots else None
     strides = (0, 0, 0, 0) if reference_points is None else reference_points.stride()
-    if launch.grid[0] > 0 and launch.points > 0 and (dots or scatter):
+
+    def run(config: Config) -> None:
+        if of_value is not None:
+            of_value.zero_()
+        grid = launch.grid(config)
+        if grid[0] == 0 or launch.points == 0:
+            return
         with on_device(value):
-            _backward_kernel[launch.grid](
+            _backward_kernel[grid](
                 grad_out,
                 value,
                 reference_points,
@@ -202,13 +209,16 @@ def backward_triton(
                 value.shape[1],
                 launch.queries,
                 launch.heads,
-                launch.tiles,
+                launch.tiles(config),
                 *strides,
-                SELF=reference_points is None,
                 DOTS=dots,
                 SCATTER=scatter,
                 **launch.constants,
+                **config,
             )
+
+    if dots or scatter:
+        run_tuned("backward", value, launch, run)
     if sort:
         inputs = value, spatial_shapes, reference_points, offsets, logits
         of_value = _grad_value_sorted(grad_out, *inputs, accumulator)

@@ -1,8 +1,11 @@
 """What the Triton kernels of fused deformable attention share: queries, positions, softmax."""
 
+# Triton's launch syntax, static_range and indexing are beyond the type checker.
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_sizes import decode_size
+from .._tuning import Config, LaunchKey, launch_config
 from ..ms_deform_attn.triton_common import clamp
 from .reference import computation_dtype
 
@@ -143,12 +147,11 @@ class Launch:
 
     Args:
         batch, queries, heads, dim, levels, points: the sizes of the operation.
-        tile: rows and columns of the queries of a program, powers of two: a tile of a level where
-            the queries are the tokens, else a row.
-        tiles: programs of a head.
+        maps: (height, width) of what is cut into tiles of queries: the levels where the queries
+            are the tokens, else one row of queries.
+        of_tokens: whether the queries are the tokens.
         block_d: channels of a program, the power of two above ``dim``.
         block_s: samples of a query, the power of two above ``levels * points``.
-        warps: of a program.
         wide: whether an offset inside one batch element, or twice the product of two sides, can
             pass 2^31.
         accumulator: the type of coordinates and sums.
@@ -160,53 +163,36 @@ class Launch:
     dim: int
     levels: int
     points: int
-    tile: tuple[int, int]
-    tiles: int
+    maps: Sequence[tuple[int, int]]
+    of_tokens: bool
     block_d: int
     block_s: int
-    warps: int
     wide: bool
     accumulator: torch.dtype
 
-    @property
-    def grid(self) -> tuple[int]:
-        """One program for each head and tile of queries; the tiles of a head follow each other."""
-        return (self.batch * self.heads * self.tiles,)
+    def tiles(self, config: Config) -> int:
+        """Programs of a head."""
+        return sum(
+            triton.cdiv(h, config["TH"]) * triton.cdiv(w, config["TW"]) for h, w in self.maps
+        )
 
-    @property
-    def triton_accumulator(self) -> tl.dtype:
-        """``accumulator`` in Triton's words."""
-        return tl.float64 if self.accumulator == torch.float64 else tl.float32
+    def grid(self, config: Config) -> tuple[int]:
+        """One program for each head and tile of queries; the tiles of a head follow each other."""
+        return (self.batch * self.heads * self.tiles(config),)
 
     @property
     def constants(self) -> dict[str, object]:
-        """The arguments that both kernels are compiled for."""
+        """The arguments that both kernels are compiled for, beside the configuration."""
         return {
+            "SELF": self.of_tokens,
             "D": self.dim,
             "L": self.levels,
             "P": self.points,
             "S": self.block_s,
-            "TH": self.tile[0],
-            "TW": self.tile[1],
             "BD": self.block_d,
             "WIDE": self.wide,
-            "ACC": self.triton_accumulator,
-            "num_warps": self.warps,
+            "ACC": tl.float64 if self.accumulator == torch.float64 else tl.float32,
         }
-
-
-def _tile(block_d: int, self_attention: bool) -> tuple[int, int]:
-    """Rows and columns of a program's queries.
-
-    8 x 8 pixels fetch 289 distinct rows of a level within 4 pixels, for 1024 corners; 32 channels
-    of them are 8 numbers for each thread of 8 warps, as 512 numbers are of 2 where queries lie
-    anywhere.
-    """
-    if not self_attention:
-        return 1, max(1, min(32, 512 // block_d))
-    queries = max(1, min(64, 2048 // block_d))
-    rows = 2 ** ((queries.bit_length() - 1) // 2)
-    return rows, queries // rows
 
 
 def plan(
@@ -216,16 +202,13 @@ def plan(
     offsets: Tensor,
     logits: Tensor,
 ) -> Launch:
-    """Choose the launch from shapes and types."""
+    """Find the sizes of the launch from shapes and types."""
     batch, tokens, heads, dim = value.shape
     _, queries, _, levels, points, _ = offsets.shape
     largest = max(
         tokens * heads * dim, queries * heads * dim, 2 * queries * heads * levels * points
     )
-    side = max(max(shape) for shape in spatial_shapes)
-    block_d = triton.next_power_of_2(max(1, dim))
-    tile = _tile(block_d, reference_points is None)
-    maps = [(1, queries)] if reference_points is not None else spatial_shapes
+    of_tokens = reference_points is None
     return Launch(
         batch=batch,
         queries=queries,
@@ -233,11 +216,30 @@ def plan(
         dim=dim,
         levels=levels,
         points=points,
-        tile=tile,
-        tiles=sum(triton.cdiv(h, tile[0]) * triton.cdiv(w, tile[1]) for h, w in maps),
-        block_d=block_d,
+        maps=spatial_shapes if of_tokens else [(1, queries)],
+        of_tokens=of_tokens,
+        block_d=triton.next_power_of_2(max(1, dim)),
         block_s=triton.next_power_of_2(max(1, levels * points)),
-        warps=max(1, min(8, tile[0] * tile[1] * block_d // 256)),
-        wide=largest >= 2**31 or side >= 2**14,
+        wide=largest >= 2**31 or max(max(shape) for shape in spatial_shapes) >= 2**14,
         accumulator=computation_dtype(value, reference_points, offsets, logits),
     )
+
+
+def _candidates(sizes: Launch) -> list[Config]:
+    """Tiles as square as powers of two can be for tokens, rows for points; warps for each."""
+    numbers, warps = ((1024, 2048, 4096), (2, 4, 8))
+    if not sizes.of_tokens:
+        numbers, warps = ((256, 512, 1024), (1, 2, 4))
+    tiles = set()
+    for queries in (max(1, number // sizes.block_d) for number in numbers):
+        rows = 2 ** ((queries.bit_length() - 1) // 2) if sizes.of_tokens else 1
+        tiles.add((rows, queries // rows))
+    return [{"TH": h, "TW": w, "num_warps": count} for h, w in sorted(tiles) for count in warps]
+
+
+def run_tuned(kernel: str, value: Tensor, sizes: Launch, run: Callable[[Config], object]) -> None:
+    """Run a kernel with the configuration for these tensors; the work is the number of samples."""
+    samples = sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points
+    key = LaunchKey.of(value, head_dim=sizes.dim, work=samples)
+    name = f"ms_deform_attn_fused.{kernel}_{'tokens' if sizes.of_tokens else 'points'}"
+    run(launch_config(name, key, _candidates(sizes), run))

@@ -1,7 +1,7 @@
 """The forward Triton kernel of fused deformable attention."""
 
-# Triton's launch syntax and static_range are beyond the type checker.
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# Triton's launch syntax, static_range and indexing are beyond the type checker.
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_sizes import decode_size, encode_sizes
+from .._tuning import Config
 from ..ms_deform_attn.triton_common import on_device
 from ..ms_deform_attn.triton_forward import add_sample
 from .anchors import Shapes
-from .triton_common import anchors, locate, plan, softmax, tile_of_pixels
+from .triton_common import anchors, locate, plan, run_tuned, softmax, tile_of_pixels
 
 
 @triton.jit(do_not_specialize=["Q", "N", "tiles", "s_b", "s_q", "s_l", "s_axis"])
@@ -129,20 +130,25 @@ def forward_triton(
     if out.numel() == 0 or launch.points == 0:
         return out.zero_()
     strides = (0, 0, 0, 0) if reference_points is None else reference_points.stride()
-    with on_device(value):
-        _forward_kernel[launch.grid](
-            value.contiguous(),
-            reference_points,
-            offsets.contiguous(),
-            logits.contiguous(),
-            out,
-            encode_sizes(size for shape in spatial_shapes for size in shape),
-            value.shape[1],
-            launch.queries,
-            launch.heads,
-            launch.tiles,
-            *strides,
-            SELF=reference_points is None,
-            **launch.constants,
-        )
+    value, offsets, logits = (t.contiguous() for t in (value, offsets, logits))
+
+    def run(config: Config) -> None:
+        with on_device(value):
+            _forward_kernel[launch.grid(config)](
+                value,
+                reference_points,
+                offsets,
+                logits,
+                out,
+                encode_sizes(size for shape in spatial_shapes for size in shape),
+                value.shape[1],
+                launch.queries,
+                launch.heads,
+                launch.tiles(config),
+                *strides,
+                **launch.constants,
+                **config,
+            )
+
+    run_tuned("forward", value, launch, run)
     return out
