@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from typing import NamedTuple
 
@@ -78,3 +80,35 @@ def with_grads(case: Case, qkv: list[Tensor], weight: Tensor, **kwargs) -> list[
     leaves = [x.detach().requires_grad_() for x in qkv]
     out = call(case, leaves, **kwargs)
     return [out.detach(), *torch.autograd.grad(out, leaves, weight.to(out))]
+
+
+def cell_members(case: Case) -> dict[tuple[int, int], list[int]]:
+    members: dict[tuple[int, int], list[int]] = {}
+    start = 0
+    for (height, width), cell in zip(case.shapes, case.cells, strict=True):
+        for y, x in itertools.product(range(height), range(width)):
+            if cell is not None:
+                members.setdefault((y // cell, x // cell), []).append(start + y * width + x)
+        start += height * width
+    return members
+
+
+def loop_oracle(case: Case, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    out = torch.zeros_like(q)
+    for b, m in itertools.product(range(case.batch), range(case.heads)):
+        for members in cell_members(case).values():
+            group = [(t, n) for t in range(case.frames) for n in members]
+            for t, n in group:
+                scores = [float(q[b, t, n, m] @ k[b, s, j, m]) * scale for s, j in group]
+                peak = max(scores)
+                weights = [math.exp(score - peak) for score in scores]
+                for weight, (s, j) in zip(weights, group, strict=True):
+                    out[b, t, n, m] += weight / sum(weights) * v[b, s, j, m]
+    return out
+
+
+def error_ratio(got: Tensor, want: Tensor) -> float:
+    """Root mean square of the error over that of what was wanted."""
+    want = want.to(torch.float64)
+    error = (got.to(torch.float64) - want).norm()
+    return float(error / want.norm()) if want.norm() > 0 else float(error)

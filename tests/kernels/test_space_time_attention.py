@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import importlib
-import itertools
-import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from segblocks_kernels.space_time_attention import cells as cells_module
 from segblocks_kernels.space_time_attention import reference
@@ -17,41 +14,12 @@ from tests.kernels.space_time_cases import (
     Case,
     call,
     call_operator,
+    cell_members,
+    error_ratio,
+    loop_oracle,
     make_qkv,
     with_grads,
 )
-
-
-def cell_members(case: Case) -> dict[tuple[int, int], list[int]]:
-    members: dict[tuple[int, int], list[int]] = {}
-    start = 0
-    for (height, width), cell in zip(case.shapes, case.cells, strict=True):
-        for y, x in itertools.product(range(height), range(width)):
-            if cell is not None:
-                members.setdefault((y // cell, x // cell), []).append(start + y * width + x)
-        start += height * width
-    return members
-
-
-def loop_oracle(case: Case, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    out = torch.zeros_like(q)
-    for b, m in itertools.product(range(case.batch), range(case.heads)):
-        for members in cell_members(case).values():
-            group = [(t, n) for t in range(case.frames) for n in members]
-            for t, n in group:
-                scores = [float(q[b, t, n, m] @ k[b, s, j, m]) * scale for s, j in group]
-                peak = max(scores)
-                weights = [math.exp(score - peak) for score in scores]
-                for weight, (s, j) in zip(weights, group, strict=True):
-                    out[b, t, n, m] += weight / sum(weights) * v[b, s, j, m]
-    return out
-
-
-def error_ratio(got: Tensor, want: Tensor) -> float:
-    """Root mean square of the error over that of what was wanted."""
-    want = want.to(torch.float64)
-    error = (got.to(torch.float64) - want).norm()
-    return float(error / want.norm()) if want.norm() > 0 else float(error)
 
 
 def triton_backward():

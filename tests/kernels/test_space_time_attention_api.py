@@ -43,6 +43,7 @@ def test_compiles_whole(backend, device):
     case = CASES["level_out"]
     qkv = make_qkv(case, "packed", torch.float32, device)
     weight = torch.randn_like(qkv[0])
+    torch._dynamo.reset()  # what other sizes left makes these dynamic
     compiled = torch.compile(space_time_attention, fullgraph=True, backend="aot_eager")
     leaves = [x.detach().requires_grad_() for x in qkv]
     out = compiled(*leaves, case.shapes, case.cells, backend=backend)
@@ -96,16 +97,17 @@ class _Broken:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    ("module", "kernel"),
+    ("module", "kernel", "dtype"),
     [
-        ("triton_forward", "forward_kernel"),
-        ("triton_backward", "query_kernel"),
-        ("triton_backward", "key_kernel"),
+        ("triton_forward", "forward_kernel", torch.float32),
+        ("triton_forward", "resident_kernel", torch.bfloat16),
+        ("triton_backward", "query_kernel", torch.float32),
+        ("triton_backward", "key_kernel", torch.float32),
     ],
 )
-def test_triton_reaches_its_kernels(monkeypatch, module, kernel, device):
+def test_triton_reaches_its_kernels(monkeypatch, module, kernel, dtype, device):
     case = CASES["ragged"]
-    qkv = make_qkv(case, "contiguous", torch.float32, device)
+    qkv = make_qkv(case, "contiguous", dtype, device)
     weight = torch.ones_like(qkv[0])
     # By name, since the package exports the function under the name of the folder.
     module = importlib.import_module(f"segblocks_kernels.space_time_attention.{module}")
@@ -123,6 +125,8 @@ def test_explicit_triton_never_falls_back(monkeypatch):
     wide = case._replace(dim=257)
     with pytest.raises(ValueError, match="at most D=256"):
         call(wide, make_qkv(wide, "contiguous", torch.float32), backend="triton")
+    with pytest.raises(ValueError, match=r"positive scale, got -0\.5"):
+        call(case, qkv, scale=-0.5, backend="triton")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(ValueError, match="TRITON_INTERPRET"):
         call(case, qkv, backend="triton")

@@ -67,7 +67,8 @@ def slot_mask(cells: Cells, batch: int, frames: int, device: torch.device) -> Te
 
 def nothing_to_do(q: Tensor, cells: Cells) -> bool:
     """Whether no token of ``q`` is in any cell."""
-    return not cells.levels or q.numel() == 0
+    # Compilers do not know whether a tuple of sizes that change is empty, but how long it is.
+    return len(cells.levels) == 0 or q.numel() == 0
 
 
 def add_positions(

@@ -33,13 +33,13 @@ def is_resident(x: Tensor, num_slots: int) -> bool:
 
 
 def _candidates(x: Tensor, sums: int) -> list[Config]:
-    """Tiles whose scores and ``sums`` take 32 to 128 registers of each thread, in float32."""
+    """Tiles whose scores and ``sums`` take 16 to 128 registers of each thread, in float32."""
     halves = x.element_size() == 2
     owns, visits = ((64, 128), (32, 64)) if halves else ((16, 32, 64), (16, 32))
     found = []
     for own, visit, warps in itertools.product(owns, visits, (4, 8)):
         registers = own * (visit + sums * padded_dim(x.shape[-1])) / (32 * warps)
-        if 32 <= registers <= 128:
+        if 16 <= registers <= 128:
             found.append({"OWN": own, "VISIT": visit, "num_warps": warps, "num_stages": 2})
     return found
 
