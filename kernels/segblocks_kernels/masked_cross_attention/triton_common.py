@@ -180,8 +180,13 @@ NUM_STAGES = 2
 # whole tiles in registers, leave room for fewer.
 _HALF_FORWARD = {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32), 256: Tile(64, 32)}
 _HALF_BACKWARD = {32: Tile(64, 64), 64: Tile(64, 64), 128: Tile(64, 32), 256: Tile(32, 32)}
-_FLOAT_FORWARD = {32: Tile(64, 32), 64: Tile(32, 32), 128: Tile(16, 32), 256: Tile(16, 32)}
-_FLOAT_BACKWARD = {32: Tile(32, 32), 64: Tile(16, 32), 128: Tile(16, 32), 256: Tile(16, 32)}
+_FLOAT_FORWARD = {32: Tile(64, 32, 8), 64: Tile(32, 32), 128: Tile(16, 32, 8), 256: Tile(16, 32, 8)}
+_FLOAT_BACKWARD = {
+    32: Tile(32, 32, 8),
+    64: Tile(16, 32),
+    128: Tile(16, 32, 8),
+    256: Tile(16, 32, 8),
+}
 
 
 def padded_head(dim: int) -> int:

@@ -166,6 +166,11 @@ def pack(mask: Tensor, features: Tensor | None, words: Tensor, strips: Tensor) -
         launch(pack_kernel, words, grid, mask, words, strips, mask.stride(), **sizes)
         return
     tensors = (mask, features, words, strips, mask.stride(), features.stride())
-    # 64 channels in half precision are a cache line of 128 bytes.
-    settings = {"channels": features.shape[2], "BLOCK_C": 64 if mask.element_size() == 2 else 32}
+    settings = {
+        "channels": features.shape[2],
+        # 64 channels in half precision are a cache line of 128 bytes.
+        "BLOCK_C": 64 if mask.element_size() == 2 else 32,
+        # 128 x 64 logits in float32 are 32 registers a thread with eight warps.
+        "num_warps": 8 if block_q == 128 else 4,
+    }
     launch(pack_product_kernel, words, grid, *tensors, **sizes, **settings)
