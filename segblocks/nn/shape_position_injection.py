@@ -77,8 +77,6 @@ class ShapePositionInjection(nn.Module):
                 "mask_features, for its masks"
             )
         batch, places = self._select(queries, context).nonzero().unbind(1)
-        if len(batch) == 0:
-            return queries
         vectors = self._vectors(context, batch, places, per_frame=queries.per_frame)
         added = torch.zeros_like(queries.content)
         added[batch, places] = vectors.to(added.dtype)

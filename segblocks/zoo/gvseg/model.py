@@ -282,6 +282,7 @@ class GvSeg(ClipModel):
         )
         is_thing = torch.zeros(len(self.vocabulary) + 1, dtype=torch.bool)
         is_thing[things] = True
+        is_thing = is_thing.to(levels[MASK_STRIDE].device)  # once, and not at each injection
         context.select = ConfidentThings(is_thing, min_score=self.config.min_thing_score)
         if selection is not None:
             context.select = lambda prediction: selection(
