@@ -34,7 +34,19 @@ faster.
 
 NO_GPU = "**There are no figures of a GPU yet**: the kernels have not been measured on one."
 
-FIELDS = ("cpu", "cores", "threads", "load", "gpu", "cuda", "torch", "triton", "python", "date")
+FIELDS = (
+    "cpu",
+    "cores",
+    "threads",
+    "load",
+    "clock",
+    "gpu",
+    "cuda",
+    "torch",
+    "triton",
+    "python",
+    "date",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ def compare(
     *,
     budget: float = BUDGET_SECONDS,
     flush_l2: bool = False,
+    clock: str = "wall",
 ) -> list[Row]:
     """Measure contenders in turns on the same numbers.
 
@@ -70,6 +72,7 @@ def compare(
         contenders: of the suite.
         budget: seconds of measuring each.
         flush_l2: empty the cache of a GPU before each call.
+        clock: of ``measurement.CLOCKS``.
 
     Returns:
         One row a contender.
@@ -78,13 +81,16 @@ def compare(
         ValueError: sizes that the operation cannot have.
     """
     # Earlier shapes may have used up the recompilations that PyTorch allows; it then goes on
-    # uncompiled without a word.
-    torch.compiler.reset()
+    # uncompiled without a word. Where nothing was compiled, nothing has to be loaded for this.
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
     problem = suite.make(shape, setting)
     wanted = _wanted(suite, problem, setting)
     checked = [_check(contender, problem, setting, wanted, suite) for contender in contenders]
     calls = [found.call for found in checked if found.call is not None]
-    taken = iter(measure_together(calls, setting.device, budget=budget, flush_l2=flush_l2))
+    taken = iter(
+        measure_together(calls, setting.device, budget=budget, flush_l2=flush_l2, clock=clock)
+    )
     where = (suite.name, name, dataclasses.asdict(shape))
     how = (setting.device.type, setting.dtype, setting.direction)
     return [

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 
-def describe_machine(note: str | None = None) -> dict[str, Any]:
+def describe_machine(note: str | None = None, clock: str = "wall") -> dict[str, Any]:
     """Describe this machine, for the file that figures are stored in.
 
     Args:
         note: whatever else a reader should know, such as who shares the machine.
+        clock: what its CPU was timed by.
 
     Returns:
         What JSON can hold; None where there is nothing to say.
@@ -41,6 +42,7 @@ def describe_machine(note: str | None = None) -> dict[str, Any]:
         "triton": _version("triton"),
         "segblocks": __version__,
         "system": platform.platform(),
+        "clock": clock,
         "note": note,
     }
 

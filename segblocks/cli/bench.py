@@ -58,6 +58,13 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--seconds", type=_seconds, default=2.0, help="of measuring a contender (default: 2)"
     )
     parser.add_argument(
+        "--clock",
+        choices=("wall", "process"),
+        default="wall",
+        help="process: processor time, for a CPU that others use too; with one thread "
+        "(OMP_NUM_THREADS=1) alone (default: wall)",
+    )
+    parser.add_argument(
         "--flush-l2", action="store_true", help="empty the cache of the GPU before each call"
     )
     parser.add_argument("--json", type=path, help="file to store the figures in")
@@ -86,6 +93,8 @@ def run(args: argparse.Namespace) -> None:
     suites = [get_suite(name) for name in args.op]
     if args.flush_l2 and device.type != "cuda":
         raise ValueError(f"--flush-l2 needs a GPU, got --device {device}")
+    if args.clock == "process" and device.type != "cpu":
+        raise ValueError(f"--clock process is for the CPU, got --device {device}")
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise ValueError(f"{args.json}: there is no folder {args.json.parent}")
     settings = _settings(args, device)
@@ -93,15 +102,17 @@ def run(args: argparse.Namespace) -> None:
         print("\n\n".join(_described(suite, settings) for suite in suites))
         return
     # Before the first minutes pass: the load of the machine, and whatever is wrong with the words.
-    machine = describe_machine(args.note)
+    machine = describe_machine(args.note, args.clock)
     problems = [(suite, *shape) for suite in suites for shape in _shapes(args, suite, device.type)]
     chosen = {suite.name: _contenders(args, suite) for suite in suites}
     rows: list[Row] = []
     for suite, name, shape in problems:
         for setting in settings:
             rows += _measure(args, suite, name, shape, setting, chosen[suite.name])
+            # After each problem: a run that is stopped has what it measured.
+            if args.json is not None:
+                save_results(args.json, machine, rows)
     if args.json is not None:
-        save_results(args.json, machine, rows)
         print(f"{args.json}: {len(rows)} rows")
 
 
@@ -144,7 +155,14 @@ def _measure(
     from segblocks.bench.table import as_text, key_of
 
     rows = compare(
-        suite, name, shape, setting, contenders, budget=args.seconds, flush_l2=args.flush_l2
+        suite,
+        name,
+        shape,
+        setting,
+        contenders,
+        budget=args.seconds,
+        flush_l2=args.flush_l2,
+        clock=args.clock,
     )
     print(as_text(key_of(rows[0]), rows[0].sizes, rows), end="\n\n", flush=True)
     return rows

@@ -32,12 +32,29 @@ def test_short_calls_are_gathered_into_samples(monkeypatch: pytest.MonkeyPatch) 
 
 def test_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 1.0, *range(1, 12)])
-    monkeypatch.setattr(module, "_cpu_clock", lambda call, calls: float(next(seconds)))
+    monkeypatch.setattr(module, "_cpu_clock", lambda name: lambda call, calls: float(next(seconds)))
     monkeypatch.setattr(module, "MIN_SAMPLES", 11)
     monkeypatch.setattr(module, "peak_memory", lambda call, device: 7)
     taken = module.measure(lambda: None, "cpu")
     assert (taken.p20, taken.median, taken.p80) == (3.0, 6.0, 9.0)
     assert (taken.samples, taken.calls, taken.peak_bytes) == (11, 1, 7)
+
+
+def test_calls_take_turns() -> None:
+    ran: list[str] = []
+
+    def wait(name: str) -> None:
+        time.sleep(0.002)
+        ran.append(name)
+
+    module.measure_together([lambda: wait("a"), lambda: wait("b")], "cpu", budget=1e-3)
+    assert ran[-10:] == ["a", "b"] * module.MIN_SAMPLES
+
+
+def test_processor_time_leaves_waiting_out() -> None:
+    call = lambda: time.sleep(0.01)  # noqa: E731
+    [taken] = module.measure_together([call], "cpu", budget=0.01, clock="process")
+    assert taken.median < 0.005
 
 
 def test_memory_of_a_process_is_what_it_touches() -> None:
@@ -59,6 +76,11 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_flush_needs_a_gpu() -> None:
     with pytest.raises(ValueError, match="flush_l2 needs a CUDA device, got device 'cpu'"):
         module.measure(lambda: None, "cpu", flush_l2=True)
+
+
+def test_processor_time_is_of_the_cpu() -> None:
+    with pytest.raises(ValueError, match="clock 'process' is for the CPU, got device 'meta'"):
+        module.measure_together([], "meta", clock="process")
 
 
 @pytest.mark.gpu
