@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -66,7 +67,9 @@ def cell_table(setting: Setting) -> Tensor:
     return torch.cat(columns, dim=1)
 
 
-def gather_attend_scatter(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
+def gather_attend_scatter(
+    q: Tensor, k: Tensor, v: Tensor, table: Tensor, attend: Callable[..., Tensor]
+) -> Tensor:
     batch, frames, _, heads, dim = q.shape
     cells, size = table.shape
 
@@ -74,12 +77,37 @@ def gather_attend_scatter(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Ten
         x = x[:, :, table].transpose(1, 2)  # (B, cells, T, size, M, D)
         return x.flatten(0, 1).flatten(1, 2).transpose(1, 2)
 
-    out = F.scaled_dot_product_attention(gather(q), gather(k), gather(v))
+    out = attend(gather(q), gather(k), gather(v))
     out = out.transpose(1, 2).reshape(batch, cells, frames, size, heads, dim).transpose(1, 2)
     # A new tensor at the tokens' places; every token is in exactly one cell.
     return torch.empty_like(q).index_put(
         (_all(batch, q), _all(frames, q, 1), table[None, None]), out
     )
+
+
+def attend_with_weights(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What ``nn.MultiheadAttention`` does when asked for its weights, as TarViS does by default."""
+    weights = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(-1)
+    weights.mean(1)  # over heads: returned, and dropped by the caller
+    return weights @ v
+
+
+def flex_attend_by_document(setting: Setting, table: Tensor) -> Callable[..., Tensor]:
+    """FlexAttention over all tokens sorted by cell, each attending within its own."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    size = setting.frames * table.shape[1]
+    tokens = setting.frames * setting.tokens
+    mask = create_block_mask(
+        lambda b, h, q, k: q // size == k // size, None, None, tokens, tokens, device=table.device
+    )
+    compiled = torch.compile(flex_attention)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.transpose(0, 1).flatten(1, 2)[None] for x in (q, k, v))
+        return compiled(q, k, v, block_mask=mask)[0].unflatten(1, (-1, size)).transpose(0, 1)
+
+    return attend
 
 
 def _all(count: int, like: Tensor, axis: int = 0) -> Tensor:
@@ -94,16 +122,27 @@ def contenders(setting: Setting, device: str) -> dict[str, Callable[..., Tensor]
     def ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return space_time_attention(q, k, v, setting.shapes, setting.cells)
 
-    def gathered(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return gather_attend_scatter(q, k, v, table)
+    peers: dict[str, Callable[..., Tensor]] = {
+        "gather_sdpa_scatter": F.scaled_dot_product_attention,
+        "gather_weights_scatter": attend_with_weights,
+    }
+    if device == "cuda":
+        peers["gather_flex_scatter"] = flex_attend_by_document(setting, table)
+    return {"ours": ours} | {
+        name: partial(gather_attend_scatter, table=table, attend=attend)
+        for name, attend in peers.items()
+    }
 
-    return {"ours": ours, "gather_sdpa_scatter": gathered}
+
+CONTENDERS = ("ours", "gather_sdpa_scatter", "gather_weights_scatter", "gather_flex_scatter")
 
 
 @pytest.mark.parametrize("direction", ["forward", "forward_backward"])
-@pytest.mark.parametrize("contender", ["ours", "gather_sdpa_scatter"])
+@pytest.mark.parametrize("contender", CONTENDERS)
 @pytest.mark.parametrize(("device", "name"), WHERE)
 def bench_space_time_attention(name, contender, direction, device, bench, benchmark):
+    if contender == "gather_flex_scatter" and device == "cpu":
+        pytest.skip("FlexAttention is compared on a GPU")
     setting = (ON_CUDA | ON_CPU)[name]
     dtype = DTYPES[device]
     benchmark.group = f"space_time_attention {name} {direction} {device} {dtype}"
@@ -112,9 +151,9 @@ def bench_space_time_attention(name, contender, direction, device, bench, benchm
     calls = contenders(setting, device)
     with torch.no_grad():
         qkv = packed.unbind(3)
-        ours, theirs = (call(*qkv) for call in calls.values())
-        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
-    weight = torch.randn_like(ours)
+        want, got = (calls[name](*qkv) for name in ("ours", contender))
+        torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2)
+    weight = torch.randn_like(want)
 
     def forward() -> Tensor:
         return calls[contender](*packed.unbind(3))
