@@ -14,7 +14,7 @@ from segblocks.nn.decoder import DecoderContext
 from segblocks.nn.heads import ClassHead, MaskHead
 from segblocks.nn.mlp import FeedForwardBlock
 from segblocks.nn.queries import Queries
-from segblocks.ops import masked_cross_attention
+from segblocks.ops import MaskFromFeatures, masked_cross_attention
 
 
 class Predict(nn.Module):
@@ -109,15 +109,15 @@ class MaskedCrossAttention(nn.Module):
                 f"{tuple(context.levels)}, got {self.stride}"
             )
         level = context.levels[self.stride]
-        embeddings = context.prediction.mask_embeddings.detach()
         fold = _frames_to_batch if self.per_frame else _frames_to_tokens
         content = _fold_queries(queries.content)
         placed = _fold_queries(queries.content + queries.position)
         tokens = fold(level.tokens)
-        logits = _fold_queries(embeddings) @ fold(level.mask_features.detach()).transpose(1, 2)
+        embeddings = _fold_queries(context.prediction.mask_embeddings)
+        mask = MaskFromFeatures(embeddings, fold(level.mask_features))
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return masked_cross_attention(q, k, v, logits)
+            return masked_cross_attention(q, k, v, mask)
 
         attended = self.attention(placed, fold(level.tokens + level.positions), tokens, attend)
         refined = self.norm(content + attended)
