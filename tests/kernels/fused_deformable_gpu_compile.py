@@ -1,0 +1,36 @@
+"""Compile the kernels of fused deformable attention for an absent GPU, through their launchers.
+
+Run in a process of its own, because a process either interprets Triton or compiles it. Prints a
+line for each compilation.
+"""
+
+from __future__ import annotations
+
+import torch
+from triton.runtime import driver
+
+from segblocks_kernels.ms_deform_attn_fused import triton_backward, triton_forward
+from tests.kernels.deformable_gpu_compile import _AbsentGpu, _CompileOnly
+from tests.kernels.fused_deformable_cases import FusedCase
+
+
+def _compile(case: FusedCase, dtype: torch.dtype) -> None:
+    value, points, offsets, logits = case.inputs(dtype)
+    if points is not None:
+        points = points[:, None].expand(case.batch, -1, len(case.shapes), -1)
+    inputs = (value, case.shapes, points, offsets, logits)
+    grad = torch.empty_like(triton_forward.forward_triton(*inputs))
+    triton_backward.backward_triton(grad, *inputs, (True, True, True, True))
+
+
+if __name__ == "__main__":
+    driver.set_active(_AbsentGpu())
+    for module, name in (
+        (triton_forward, "_forward_kernel"),
+        (triton_backward, "_backward_kernel"),
+    ):
+        setattr(module, name, _CompileOnly(name, getattr(module, name)))
+    # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither.
+    for shapes in (((16, 32), (1, 5)), ((7, 1), (3, 48))):
+        for form in ("tokens", "Q"):
+            _compile(FusedCase(shapes, dim=32, points=4, heads=8, form=form), torch.bfloat16)
