@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -53,21 +52,31 @@ def group_logits(
     if official_compat:
         maps = torch.stack([_greatest_map(embeddings[group], features) for group in groups])
         return sample_maps(maps, points)
-    order = [query for group in members for query in group]
-    if order != list(range(len(embeddings))):
-        embeddings = embeddings[torch.tensor(order, device=embeddings.device)]
-    sizes = [len(group) for group in members]
     if points.dim() < 4:
-        return _greatest(point_logits(embeddings, features, points), sizes)
-    # Sets of one size share their points, and are sampled together.
-    common = math.gcd(*sizes)
-    counts = [size // common for size in sizes]
+        rows = _rows(embeddings, [query for group in members for query in group])
+        return _greatest(point_logits(rows, features, points), [len(group) for group in members])
+    # Sets of one size share their points, and are sampled together. A query twice in a set changes
+    # neither the maximum nor its gradient.
+    size = min(len(group) for group in members)
+    counts = [-(-len(group) // size) for group in members]
+    padded = [
+        group + group[-1:] * (size * count - len(group))
+        for group, count in zip(members, counts, strict=True)
+    ]
     index = None
-    if common != max(sizes):
+    if max(counts) > 1:
         of_sets = [m for m, count in enumerate(counts) for _ in range(count)]
         index = torch.tensor(of_sets, dtype=torch.int64, device=features.device)
-    sets = embeddings.unflatten(0, (-1, common))
-    return _greatest(point_logits(sets, features, points, index=index).amax(1), counts)
+    sets = _rows(embeddings, [query for group in padded for query in group])
+    logits = point_logits(sets.unflatten(0, (-1, size)), features, points, index=index)
+    return _greatest(logits.amax(1), counts)
+
+
+def _rows(embeddings: Tensor, order: Sequence[int]) -> Tensor:
+    """Take queries in some order."""
+    if order == list(range(len(embeddings))):
+        return embeddings
+    return embeddings[torch.tensor(order, device=embeddings.device)]
 
 
 def _greatest(logits: Tensor, sizes: Sequence[int]) -> Tensor:

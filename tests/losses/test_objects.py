@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -80,6 +82,21 @@ def test_groups_in_any_order_and_points_in_any_sharing(shape: tuple[int, ...]) -
     ours = group_logits(embeddings, features, groups, points)
     expected = slow_logits(embeddings, features, points.expand(3, 2, 6, 2), groups, False)
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (2, 4, 1), (2, 3, 2), (3, 2, 2)])
+def test_groups_of_any_sizes_have_the_gradient_of_their_greatest(sizes: tuple[int, ...]) -> None:
+    embeddings, features, _, points = scene()
+    ends = list(accumulate(sizes, initial=0))
+    groups = [slice(*pair) for pair in pairwise(ends)]
+    ours = group_logits(embeddings, features, groups, points)
+    expected = slow_logits(embeddings, features, points, groups, False)
+    torch.testing.assert_close(ours, expected)
+    weight = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, (embeddings, features), weight),
+        torch.autograd.grad(expected, (embeddings, features), weight),
+    )
 
 
 def test_layers_can_be_stacked() -> None:

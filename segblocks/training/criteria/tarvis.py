@@ -265,11 +265,12 @@ def _class_logits(prediction: Prediction) -> Tensor:
 
 def _painted(masks: Tensor, clip: TrainingClip, labels: Tensor, background: int) -> Tensor:
     """The map of classes of VIS, (T, H, W): smaller things lie over larger ones."""
-    painted = masks.new_full(masks.shape[1:], background, dtype=torch.int64)
-    if len(masks):
-        order = masks.sum(dim=(1, 2, 3)).argsort(stable=True)
-        smallest = masks[order].to(torch.uint8).argmax(dim=0)
-        painted = labels[order][smallest].where(masks.any(dim=0), painted)
+    # Ranks by size from 0 on; what no thing covers has the rank after the last.
+    order = masks.sum(dim=(1, 2, 3)).argsort(stable=True)
+    ranks = order.argsort().to(torch.int16)[:, None, None, None]
+    nothing = masks.new_full((1, *masks.shape[1:]), len(masks), dtype=torch.int16)
+    smallest = torch.cat((ranks.where(masks, len(masks)), nothing)).amin(dim=0)
+    painted = torch.cat((labels[order], labels.new_tensor([background])))[smallest.long()]
     if clip.ignore is not None:
         height, width = clip.ignore.shape[-2:]
         painted[:, :height, :width][clip.ignore & ~masks.any(dim=0)[:, :height, :width]] = IGNORE
