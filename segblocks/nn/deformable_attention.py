@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segblocks.nn.mlp import FeedForwardBlock
-from segblocks.ops import ms_deform_attn
+from segblocks.ops import ms_deform_attn_fused
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -48,8 +48,7 @@ class DeformableAttention(nn.Module):
     """Attention to a few learned points around each query, on several levels.
 
     Deformable DETR's module: offsets and weights are linear in the query; offsets count in pixels
-    of the level that they sample. Offsets and sampling locations stay in float32 under autocast,
-    for in half precision a coordinate is off by up to 0.6 pixels at width 160.
+    of the level that they sample. Offsets stay in float32 under autocast.
 
     Args:
         embed_dim: C, a multiple of ``num_heads``.
@@ -95,13 +94,18 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(
-        self, query: Tensor, reference_points: Tensor, tokens: Tensor, spatial_shapes: Shapes
+        self,
+        query: Tensor,
+        reference_points: Tensor | None,
+        tokens: Tensor,
+        spatial_shapes: Shapes,
     ) -> Tensor:
         """Sample the tokens around the reference points.
 
         Args:
             query: (B, Q, C).
-            reference_points: (Q, 2) as (x, y) in [0, 1], the same on all levels.
+            reference_points: (x, y) in [0, 1], the same on all levels (Q, 2) or (B, Q, 2), or for
+                each level (B, Q, L, 2). None: the queries are the tokens, each at its own pixel.
             tokens: (B, N, C), the flattened levels.
             spatial_shapes: (height, width) of each of the L levels.
 
@@ -109,21 +113,20 @@ class DeformableAttention(nn.Module):
             (B, Q, C).
         """
         value = self.value(tokens).unflatten(-1, (self.points_shape[0], -1))
-        weights = self.attention_weights(query).unflatten(-1, (self.points_shape[0], -1))
-        weights = weights.softmax(-1).unflatten(-1, self.points_shape[1:])
-        locations = self._locations(query, reference_points, spatial_shapes)
-        return self.output(ms_deform_attn(value, spatial_shapes, locations, weights))
+        logits = self.attention_weights(query).unflatten(-1, self.points_shape)
+        offsets = self._offsets(query)
+        return self.output(
+            ms_deform_attn_fused(value, spatial_shapes, reference_points, offsets, logits)
+        )
 
-    def _locations(self, query: Tensor, reference_points: Tensor, shapes: Shapes) -> Tensor:
+    def _offsets(self, query: Tensor) -> Tensor:
         with torch.autocast(query.device.type, enabled=False):
             linear = self.sampling_offsets
             dtype = torch.promote_types(query.dtype, torch.float32)
             offsets = nn.functional.linear(
                 query.to(dtype), linear.weight.to(dtype), linear.bias.to(dtype)
             )
-            offsets = offsets.unflatten(-1, (*self.points_shape, 2))
-            size = offsets.new_tensor([(max(w, 1), max(h, 1)) for h, w in shapes])
-            return reference_points[:, None, None, None] + offsets / size[:, None]
+            return offsets.unflatten(-1, (*self.points_shape, 2))
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -163,14 +166,18 @@ class DeformableEncoderLayer(nn.Module):
         self.feed_forward = FeedForwardBlock(embed_dim, hidden_dim)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, spatial_shapes: Shapes
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        reference_points: Tensor | None,
+        spatial_shapes: Shapes,
     ) -> Tensor:
         """Refine the tokens of each frame.
 
         Args:
             tokens: (B, N, C), one row a frame.
             positions: (N, C), added to the queries and not to the values.
-            reference_points: (N, 2), see :func:`pixel_centres`.
+            reference_points: (N, 2), or None for the tokens' :func:`pixel_centres`.
             spatial_shapes: (height, width) of each level.
 
         Returns:
