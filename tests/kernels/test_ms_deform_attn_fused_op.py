@@ -76,9 +76,12 @@ def gradients(function: Any, inputs: tuple[Tensor | None, ...]) -> list[Tensor]:
     return [out.detach(), *torch.autograd.grad(out.square().sum(), given)]
 
 
-@pytest.mark.parametrize("case", [CASE, POINTS], ids=["tokens", "points"])
+@pytest.mark.parametrize(
+    ("compiler", "case"),
+    [("aot_eager", CASE), ("aot_eager", POINTS), ("inductor", POINTS)],
+    ids=["aot_eager-tokens", "aot_eager-points", "inductor-points"],
+)
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
 def test_compiles_without_a_break(compiler: str, device: str, case: FusedCase) -> None:
     torch._dynamo.reset()
     layer = Layer()
