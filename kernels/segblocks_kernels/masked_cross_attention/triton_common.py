@@ -207,7 +207,7 @@ def choose_tile(q: Tensor, *, backward: bool) -> Tile:
 
 # A program of fewer keys would write more of partial sums than it reads of keys and values.
 MIN_KEYS_PER_SPLIT = 256
-# Two waves of programs even out what empty tiles save.
+# Two programs of 256 threads fit a multiprocessor; two waves even out what empty tiles save.
 _PROGRAMS_PER_PROCESSOR = 4
 _PROCESSORS_WITHOUT_GPU = 2
 
