@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -20,25 +21,68 @@ class _Given(NamedTuple):
     levels: tuple[tuple[int, int], ...]
 
 
-def _make(shape: Deformable, setting: Setting) -> Problem:
-    """Every token of every level asks, at gaussian offsets around itself."""
-    generator = torch.Generator().manual_seed(0)
+def token_centres(levels: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the pixel centres of all tokens, (x, y) in [0, 1].
+
+    Args:
+        levels: (height, width) of each.
+
+    Returns:
+        (N, 2).
+
+    Example:
+        >>> token_centres([(1, 2)]).tolist()
+        [[0.25, 0.5], [0.75, 0.5]]
+    """
     centres = []
-    for height, width in shape.levels:
+    for height, width in levels:
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         centres.append(torch.stack(((x + 0.5) / width, (y + 0.5) / height), -1).flatten(0, 1))
-    tokens = torch.cat(centres)
-    samples = (shape.frames, len(tokens), shape.heads, len(shape.levels), shape.points)
-    sizes = torch.tensor([(width, height) for height, width in shape.levels])
-    offsets = torch.randn((*samples, 2), generator=generator) * shape.sigma / sizes[:, None]
-    weights = torch.randn(samples, generator=generator).flatten(-2).softmax(-1).view(samples)
-    value = torch.randn(shape.frames, len(tokens), shape.heads, shape.dim, generator=generator)
-    tensors = (
-        value.to(setting.device, setting.torch_dtype),
-        (tokens[:, None, None, None] + offsets).to(setting.device),
-        weights.to(setting.device),
-    )
-    return Problem(tensors, _Given(shape.levels))
+    return torch.cat(centres)
+
+
+def level_sizes(levels: Sequence[tuple[int, int]]) -> Tensor:
+    """Return what turns pixels into [0, 1]: width and height of each level.
+
+    Args:
+        levels: (height, width) of each.
+
+    Returns:
+        (L, 1, 2).
+
+    Example:
+        >>> level_sizes([(2, 3)]).tolist()
+        [[[3, 2]]]
+    """
+    return torch.tensor([(width, height) for height, width in levels])[:, None]
+
+
+def draw(shape: Deformable, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw values, offsets in pixels and logits: every token asks.
+
+    Args:
+        shape: sizes, and the deviation of the offsets.
+        setting: device, and type of the values.
+
+    Returns:
+        (B, N, M, D), (B, N, M, L, P, 2) and (B, N, M, L, P); the latter two in float32.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tokens = sum(height * width for height, width in shape.levels)
+    samples = (shape.frames, tokens, shape.heads, len(shape.levels), shape.points)
+    offsets = torch.randn((*samples, 2), generator=generator) * shape.sigma
+    logits = torch.randn(samples, generator=generator)
+    value = torch.randn(shape.frames, tokens, shape.heads, shape.dim, generator=generator)
+    value = value.to(setting.device, setting.torch_dtype)
+    return value, offsets.to(setting.device), logits.to(setting.device)
+
+
+def _make(shape: Deformable, setting: Setting) -> Problem:
+    value, offsets, logits = draw(shape, setting)
+    centres = token_centres(shape.levels).to(value.device)[:, None, None, None]
+    locations = centres + offsets / level_sizes(shape.levels).to(value.device)
+    weights = logits.flatten(-2).softmax(-1).view(logits.shape)
+    return Problem((value, locations, weights), _Given(shape.levels))
 
 
 def _ours(given: _Given, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
@@ -50,13 +94,30 @@ def _reference(given: _Given, value: Tensor, locations: Tensor, weights: Tensor)
 
 
 def _grid_sample(given: _Given, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    return sample_stacked(given.levels, value, locations, weights)
+
+
+def sample_stacked(
+    levels: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Do it with grid_sample and the samples of all levels in one tensor.
+
+    Args:
+        levels: (height, width) of each.
+        value: (B, N, M, D).
+        locations: (B, Q, M, L, P, 2) in [0, 1].
+        weights: (B, Q, M, L, P).
+
+    Returns:
+        (B, Q, M*D) in the type of the values.
+    """
     batch, _, heads, dim = value.shape
     # Autocast would bring grid_sample to float32, too.
     maps = value.float().permute(0, 2, 3, 1).flatten(0, 1)
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
     sampled = []
-    parts = maps.split([height * width for height, width in given.levels], dim=-1)
-    for level, (size, part) in enumerate(zip(given.levels, parts, strict=True)):
+    parts = maps.split([height * width for height, width in levels], dim=-1)
+    for level, (size, part) in enumerate(zip(levels, parts, strict=True)):
         plane = part.unflatten(-1, size)
         sampled.append(F.grid_sample(plane, grids[:, :, level], align_corners=False))
     flat = weights.transpose(1, 2).flatten(0, 1).flatten(-2).unsqueeze(1)

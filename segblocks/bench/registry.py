@@ -10,6 +10,7 @@ from segblocks.bench.suite import Suite
 # Modules of this package, each with a SUITE of the function whose name it has.
 OPS = (
     "ms_deform_attn",
+    "ms_deform_attn_fused",
     "space_time_attention",
     "masked_cross_attention",
     "ragged_cross_attention",
