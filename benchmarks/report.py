@@ -147,7 +147,7 @@ def plot(result: Results, path: Path) -> None:
     bars = ratios(result)
     matplotlib: Any = require("matplotlib", "bench")
     # Names of elements and the date would make each picture new.
-    matplotlib.rcParams["svg.hashsalt"] = "segblocks"
+    matplotlib.rcParams.update({"svg.hashsalt": "segblocks", "svg.fonttype": "none"})
     figure_module: Any = require("matplotlib.figure", "bench")
     figure = figure_module.Figure(figsize=(9, 0.8 + 0.24 * max(1, len(bars))), layout="constrained")
     axes = figure.add_subplot()
@@ -157,6 +157,10 @@ def plot(result: Results, path: Path) -> None:
     axes.set_yticks(places, [f"{label}: {contender}" for label, contender, _ in bars], fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    # Each bar has its number; powers of ten do for the axis.
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(x=0.1)
     axes.axvline(1, color="black", linewidth=0.8)
     for place, (*_, ratio) in zip(places, bars, strict=True):
         axes.annotate(f" {ratio:.2f} ", (ratio, place), va="center", fontsize=7)
