@@ -13,8 +13,6 @@ from .op import BACKENDS, forward_op, triton_refuses
 from .op import OP as _OP
 from .xformers import ragged_cross_attention_xformers, xformers_refuses
 
-_REFUSALS = {"triton": triton_refuses, "xformers": xformers_refuses}
-
 
 def _check(
     q: Tensor, k: Tensor, v: Tensor, indices: Tensor, offsets: Tensor, bias: Tensor | None
@@ -88,12 +86,14 @@ def ragged_cross_attention(
         check_tensor(_OP, bias=bias)
     q, k, v = autocast(q, k, v)
     _check(q, k, v, indices, offsets, bias)
-    request = BACKENDS.request(backend)
-    if request in _REFUSALS and (reason := _REFUSALS[request](q)):
-        raise ValueError(f"{_OP}: backend {request!r} cannot run: {reason}")
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
-    if request == "xformers":
-        BACKENDS.resolve(request, q.device)
+    # By name alone: it copies and synchronises, so neither auto nor the environment takes it.
+    if backend == "xformers":
+        if reason := xformers_refuses(q):
+            raise ValueError(f"{_OP}: backend 'xformers' cannot run: {reason}")
         return ragged_cross_attention_xformers(q, k, v, indices, offsets, bias, scale)
+    request = BACKENDS.request(backend)
+    if request == "triton" and (reason := triton_refuses(q)):
+        raise ValueError(f"{_OP}: backend 'triton' cannot run: {reason}")
     return forward_op(q, k, v, indices, offsets, bias, scale, request)[0]

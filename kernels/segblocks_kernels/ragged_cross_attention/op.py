@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from .. import _gradients
-from .._backend import REFERENCE, TRITON, Backends
+from .._backend import Backends
 from .reference import (
     ragged_cross_attention_backward_reference,
     ragged_cross_attention_reference,
 )
-from .xformers import XFORMERS
 
 OP = "ragged_cross_attention"
-BACKENDS = Backends(OP, (TRITON, XFORMERS, REFERENCE))
+BACKENDS = Backends(OP)
 
 
 def triton_refuses(q: Tensor) -> str | None:

@@ -8,29 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._backend import Candidate
-
 # The operators want rows of whole 16 bytes; two more channels carry the bias.
 _CHANNELS = 8
 _BIAS_CHANNELS = 2
 
 
-def _unavailable(device: torch.device) -> str | None:
-    if device.type != "cuda":
-        return "the operators of xformers run on CUDA only"
-    if importlib.util.find_spec("xformers") is None:
-        return "xformers is not installed; `pip install xformers`"
-    return None
-
-
-# It copies and synchronises, so that auto never takes it.
-XFORMERS = Candidate("xformers", _unavailable, auto=frozenset())
-
-
 def xformers_refuses(q: Tensor) -> str | None:
-    """Why xformers does not take such a tensor, or None when it does."""
+    """Why xformers does not take such a tensor here, or None when it does."""
     if q.dtype == torch.float64:
         return "xformers has no operator for float64"
+    if q.device.type != "cuda":
+        return f"the operators of xformers run on CUDA only, got device {q.device.type!r}"
+    if importlib.util.find_spec("xformers") is None:
+        return "xformers is not installed; `pip install xformers`"
     return None
 
 
