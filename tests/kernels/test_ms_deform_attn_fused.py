@@ -335,16 +335,16 @@ def test_offsets_beyond_31_bits_without_a_gpu() -> None:
     full = torch.tensor([], dtype=torch.bfloat16).set_(full).view(1, height * width, heads, dim)
     assert full.numel() > 2**31
     full[0, -rows * width :] = value[0]
-    moved = points.double()
+    moved = points.clone()
     moved[:, 1] = (height - rows + 0.5 * rows) / height
-    offsets = offsets.double()
 
     def results(shape: tuple[int, int], value: Tensor, points: Tensor) -> list[Tensor]:
         leaf = offsets.detach().requires_grad_()
-        inputs = value, [shape], points.double(), leaf, logits
+        inputs = value, [shape], points, leaf, logits
         out = ms_deform_attn_fused(*inputs, backend="triton")
         return [out.detach(), *torch.autograd.grad(out.float().sum(), leaf)]
 
     got, want = results((height, width), full, moved), results((rows, width), value, points)
     for g, w in zip(got, want, strict=True):
-        assert relative_error(g, w) < 1e-9
+        # float32 knows the reference point to 6e-5 pixels of this height.
+        assert relative_error(g, w) < 1e-2
