@@ -57,7 +57,7 @@ def outputs_and_gradients(
 ) -> list[Tensor]:
     module.zero_grad()
     outputs = tree_leaves(function(*arguments))
-    sum(x.float().square().mean() for x in outputs).backward()
+    torch.stack([x.float().square().mean() for x in outputs]).sum().backward()
     gradients = [p.grad.clone() for p in module.parameters() if p.grad is not None]
     return [*(x.detach() for x in outputs), *gradients]
 
