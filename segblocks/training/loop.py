@@ -164,7 +164,7 @@ class _Run:
             weight_decay=settings.weight_decay,
         )
         prepared, self.optimizer = accelerator.prepare(
-            step, torch.optim.AdamW(groups, betas=settings.betas)
+            step, torch.optim.AdamW(groups, betas=settings.betas, fused=True)
         )
         self.update = Update(accelerator, prepared, self.optimizer, settings)
         # After DDP has given all processes the weights of the first.
