@@ -12,7 +12,7 @@ import torch
 
 ENVIRONMENT_VARIABLE = "SEGBLOCKS_BACKEND"
 # Every name that some operation has: what the environment may ask for.
-NAMES = ("auto", "triton", "cpp", "reference")
+NAMES = ("auto", "triton", "cpp", "xformers", "reference")
 
 
 @cache
@@ -80,16 +80,15 @@ class Candidate:
     Args:
         name: what ``backend=`` calls it, one of ``NAMES``.
         unavailable: why it cannot run on a device, or None when it can.
-        auto: the device types on which ``auto`` considers it; None means every one.
+        auto: the device types on which ``auto`` considers it; None means every one, an empty set
+            that it has to be named.
         preview: like ``unavailable`` where that takes long: at once, with a remark.
-        planned: whether it does not exist yet, so that the environment does not mean it.
     """
 
     name: str
     unavailable: Callable[[torch.device], str | None]
     auto: frozenset[str] | None = None
     preview: Callable[[torch.device], tuple[str | None, str]] | None = None
-    planned: bool = False
 
     def look(self, device: torch.device) -> tuple[str | None, str]:
         """Why it cannot run, or None, and a remark; nothing is compiled to find out."""
@@ -101,12 +100,6 @@ class Candidate:
 # Interpreted Triton is for tests, so auto leaves the CPU to other candidates.
 TRITON = Candidate("triton", triton_unavailable, frozenset({"cuda"}))
 REFERENCE = Candidate("reference", lambda device: None)
-
-
-def planned_triton(op: str) -> Candidate:
-    """The place of a Triton kernel that does not exist yet: a name, and a reason to give."""
-    reason = f"{op} has no Triton kernel yet"
-    return Candidate("triton", lambda device: reason, frozenset({"cuda"}), planned=True)
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ class Backends:
         """What the environment says, and the candidate that it means here, if any."""
         name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
         _check_name(self.op, ENVIRONMENT_VARIABLE, name, NAMES)
-        meant = [c for c in self.candidates if c.name == name and not c.planned]
+        meant = [c for c in self.candidates if c.name == name]
         return name, meant[0] if meant else None
 
     def request(self, backend: str) -> str:

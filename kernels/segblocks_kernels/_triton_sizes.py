@@ -1,4 +1,4 @@
-"""Sizes as kernel arguments for which Triton does not compile anew."""
+"""Sizes of tiles, and sizes as kernel arguments for which Triton does not compile anew."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import triton
 
 # The interpreter wants the language in the module of each function.
 import triton.language as tl  # noqa: F401
+
+# Tensor cores want at least 16 rows, and so does tl.dot.
+MIN_BLOCK = 16
+
+
+def padded_head(dim: int) -> int:
+    """Channels of a tile for heads of ``dim`` channels."""
+    return max(MIN_BLOCK, triton.next_power_of_2(dim))
 
 
 def encode_sizes(sizes: Iterable[int]) -> tuple[int, ...]:

@@ -19,7 +19,6 @@ from segblocks_kernels._backend import (
     Backends,
     Candidate,
     interpreter_on,
-    planned_triton,
 )
 from segblocks_kernels._native import load_library
 from segblocks_kernels.ms_deform_attn import cpp
@@ -68,13 +67,13 @@ def test_the_argument_comes_before_the_environment(environment: Callable[[str], 
 def test_the_environment_speaks_to_operations_that_have_the_backend(
     environment: Callable[[str], None],
 ) -> None:
-    other = Backends("other_op", (GOOD, planned_triton("other_op"), REFERENCE))
+    other = Backends("other_op", (GOOD, REFERENCE))
     environment("cpp")
     assert NATIVE.report(CPU) == ("cpp", "SEGBLOCKS_BACKEND=cpp")
     chosen, reason = NATIVE.report(CUDA)
     assert chosen == "cpp"
     assert "calls will fail: it is for the CPU" in reason
-    for name in ("cpp", "triton"):  # a kernel that is only planned is none
+    for name in ("cpp", "triton"):
         environment(name)
         assert other.request("auto") == "auto"
         chosen, reason = other.report(CUDA)
@@ -84,6 +83,15 @@ def test_the_environment_speaks_to_operations_that_have_the_backend(
     for ask in (lambda: other.request("auto"), lambda: other.report(CPU)):
         with pytest.raises(ValueError, match=r"SEGBLOCKS_BACKEND must be one of .*, got 'good'"):
             ask()
+
+
+def test_auto_never_takes_what_has_to_be_named(environment: Callable[[str], None]) -> None:
+    named = Candidate("xformers", lambda device: None, frozenset())
+    backends = Backends("some_op", (named, REFERENCE))
+    assert backends.resolve("auto", CUDA) == "reference"
+    assert backends.resolve("xformers", CUDA) == "xformers"
+    environment("xformers")
+    assert backends.request("auto") == "xformers"
 
 
 def test_all_names_are_known() -> None:

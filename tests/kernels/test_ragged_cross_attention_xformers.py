@@ -100,14 +100,13 @@ def test_a_bias_in_half_precision_keeps_what_rounding_takes():
 
 def test_it_says_why_it_cannot_run(monkeypatch):
     inputs = make([3], dtype=torch.float32)
-    with pytest.raises(ValueError, match="run on CUDA only, got device 'cpu'"):
+    with pytest.raises(ValueError, match="run on CUDA only, not on device 'cpu'"):
         ragged_cross_attention(*inputs, backend="xformers")
-    with pytest.raises(ValueError, match="xformers has no operator for float64"):
+    with pytest.raises(ValueError, match="xformers has no kernel for float64"):
         ragged_cross_attention(*inputs.exact(), backend="xformers")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    on_a_gpu = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"))
-    reason = xformers.xformers_refuses(on_a_gpu)
-    assert reason == "xformers is not installed; `pip install xformers`"
+    reason = xformers.xformers_unavailable(torch.device("cuda"))
+    assert reason == "xformers is not installed; `pip install 'segblocks[xformers]'`"
 
 
 @pytest.mark.parametrize("device", [CUDA])

@@ -12,11 +12,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from .triton_common import (
     is_inside,
-    on_device,
     pixel_above,
     plan,
     run_tuned,
@@ -238,7 +238,7 @@ def backward_triton(
         grid = launch.grid(config["BQ"])
         if grid[0] == 0:
             return
-        with on_device(value):
+        with on_device(value.device):
             _backward_kernel[grid](
                 *inputs,
                 summed,

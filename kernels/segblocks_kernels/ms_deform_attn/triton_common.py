@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -123,8 +122,3 @@ def run_tuned(kernel: str, value: Tensor, sizes: Launch, run: Callable[[Config],
     candidates = [{"BQ": block, "num_warps": warps} for block in blocks for warps in (1, 2, 4)]
     key = LaunchKey.of(value, head_dim=sizes.dim, work=samples)
     run(launch_config(f"ms_deform_attn.{kernel}", key, candidates, run))
-
-
-def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Make the tensor's GPU current: Triton launches on the current one."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()

@@ -11,11 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from .triton_common import (
     is_inside,
-    on_device,
     pixel_above,
     plan,
     run_tuned,
@@ -178,7 +178,7 @@ def forward_triton(
     inputs = [t.contiguous() for t in (value, sampling_locations, attention_weights)]
 
     def run(config: Config) -> None:
-        with on_device(value):
+        with on_device(value.device):
             _forward_kernel[launch.grid(config["BQ"])](
                 *inputs,
                 out,

@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .triton_common import Launch, on_device, plan
+from .._device import on_device
+from .triton_common import Launch, plan
 
 
 def locate(locations: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,7 @@ def grad_value_sorted(
     for height, width in spatial_shapes:
         grid = (launch.batch * launch.heads * height * width,)
         if grid[0] > 0:
-            with on_device(value):
+            with on_device(value.device):
                 _sum_by_pixel_kernel[grid](
                     grad_out,
                     fractions,

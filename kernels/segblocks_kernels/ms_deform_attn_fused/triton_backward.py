@@ -10,11 +10,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from ..ms_deform_attn import triton_sorted
 from ..ms_deform_attn.triton_backward import differentiate_sample
-from ..ms_deform_attn.triton_common import on_device
 from . import anchors as torch_anchors
 from .anchors import Shapes
 from .reference import Gradients, attention_weights, finish
@@ -65,7 +65,7 @@ def _backward_kernel(
         o_q = i_tile * TW + tl.arange(0, TW)
         m_q = o_q < Q
         row, column, own_height, own_width = o_q, o_q, 1, 1
-        p_points += i_b * s_b + o_q * s_q
+        p_points += i_b * s_b + o_q.to(tl.int64) * s_q
     o_d = tl.arange(0, BD)
     pitch = M * D
     o_value = i_b * N * pitch + i_m * D
@@ -195,7 +195,7 @@ def backward_triton(
         grid = launch.grid(config)
         if grid[0] == 0 or launch.points == 0:
             return
-        with on_device(value):
+        with on_device(value.device):
             _backward_kernel[grid](
                 grad_out,
                 value,

@@ -9,9 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
-from ..ms_deform_attn.triton_common import on_device
 from ..ms_deform_attn.triton_forward import add_sample
 from .anchors import Shapes
 from .triton_common import anchors, locate, plan, run_tuned, softmax, tile_of_pixels
@@ -56,7 +56,7 @@ def _forward_kernel(
         o_q = i_tile * TW + tl.arange(0, TW)
         m_q = o_q < Q
         row, column, own_height, own_width = o_q, o_q, 1, 1
-        p_points += i_b * s_b + o_q * s_q
+        p_points += i_b * s_b + o_q.to(tl.int64) * s_q
     o_d = tl.arange(0, BD)
     pitch = M * D
     p_value += i_b * N * pitch + i_m * D
@@ -133,7 +133,7 @@ def forward_triton(
     value, offsets, logits = (t.contiguous() for t in (value, offsets, logits))
 
     def run(config: Config) -> None:
-        with on_device(value):
+        with on_device(value.device):
             _forward_kernel[launch.grid(config)](
                 value,
                 reference_points,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from .._autocast import autocast
 from .._check import check_float, check_same_device, check_same_dtype, check_shape, check_tensor
-from .op import BACKENDS, forward_op, triton_refuses
+from .op import BACKENDS, forward_op, refuses
 from .op import OP as _OP
-from .xformers import ragged_cross_attention_xformers, xformers_refuses
+from .xformers import ragged_cross_attention_xformers
 
 
 def _check(
@@ -63,10 +63,11 @@ def ragged_cross_attention(
         bias: (E,), added to the scores of all heads; an edge at -inf does not exist. None for
             zeros.
         scale: what scores are multiplied with; 1/sqrt(D) by default.
-        backend: "triton" (float32 and half types), "reference", "xformers", or "auto", which asks
-            SEGBLOCKS_BACKEND and then takes the fastest that runs, never xformers: that needs the
-            package and a GPU, gathers k and v of every edge, reads the offsets on the host (so
-            that compilers break the graph), and is deterministic only where xformers is.
+        backend: "triton" or "xformers" (float32 and half types), "reference", or "auto", which
+            asks SEGBLOCKS_BACKEND and then takes the fastest that runs. xformers has to be named,
+            here or there: it needs the package and a GPU, gathers k and v of every edge, reads the
+            offsets on the host (so that compilers break the graph), and is deterministic only
+            where the package is.
 
     Returns:
         (R, M, D) in the type of q; zeros for a row without keys.
@@ -88,12 +89,10 @@ def ragged_cross_attention(
     _check(q, k, v, indices, offsets, bias)
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[-1], 1))
-    # By name alone: it copies and synchronises, so neither auto nor the environment takes it.
-    if backend == "xformers":
-        if reason := xformers_refuses(q):
-            raise ValueError(f"{_OP}: backend 'xformers' cannot run: {reason}")
-        return ragged_cross_attention_xformers(q, k, v, indices, offsets, bias, scale)
     request = BACKENDS.request(backend)
-    if request == "triton" and (reason := triton_refuses(q)):
-        raise ValueError(f"{_OP}: backend 'triton' cannot run: {reason}")
+    if reason := refuses(request, q):
+        raise ValueError(f"{_OP}: backend {request!r} cannot run: {reason}")
+    if request == "xformers":
+        BACKENDS.resolve(request, q.device)
+        return ragged_cross_attention_xformers(q, k, v, indices, offsets, bias, scale)
     return forward_op(q, k, v, indices, offsets, bias, scale, request)[0]

@@ -13,20 +13,23 @@ import torch
 from torch import Tensor
 
 from .. import _gradients
-from .._backend import Backends
+from .._backend import REFERENCE, TRITON, Backends, Candidate
 from .reference import (
     ragged_cross_attention_backward_reference,
     ragged_cross_attention_reference,
 )
+from .xformers import xformers_unavailable
 
 OP = "ragged_cross_attention"
-BACKENDS = Backends(OP)
+# It copies and has the host wait, so that auto never takes it.
+_XFORMERS = Candidate("xformers", xformers_unavailable, frozenset())
+BACKENDS = Backends(OP, (TRITON, _XFORMERS, REFERENCE))
 
 
-def triton_refuses(q: Tensor) -> str | None:
-    """Why the Triton kernels do not take such a tensor, or None when they do."""
-    if q.dtype == torch.float64:
-        return "there is no Triton kernel for float64"
+def refuses(backend: str, q: Tensor) -> str | None:
+    """Why a backend does not take such a tensor, or None when it does."""
+    if q.dtype == torch.float64 and backend in ("triton", "xformers"):
+        return f"{backend} has no kernel for float64"
     return None
 
 
@@ -34,7 +37,7 @@ def triton_refuses(q: Tensor) -> str | None:
 # takes what is best where it runs.
 def _choose(backend: str, q: Tensor) -> str:
     chosen = BACKENDS.resolve(backend, q.device)
-    if backend == "auto" and chosen == "triton" and triton_refuses(q):
+    if backend == "auto" and chosen == "triton" and refuses(chosen, q):
         return "reference"
     return chosen
 

@@ -13,14 +13,12 @@ _CHANNELS = 8
 _BIAS_CHANNELS = 2
 
 
-def xformers_refuses(q: Tensor) -> str | None:
-    """Why xformers does not take such a tensor here, or None when it does."""
-    if q.dtype == torch.float64:
-        return "xformers has no operator for float64"
-    if q.device.type != "cuda":
-        return f"the operators of xformers run on CUDA only, got device {q.device.type!r}"
+def xformers_unavailable(device: torch.device) -> str | None:
+    """Why xformers cannot run on ``device``, or None when it can."""
+    if device.type != "cuda":
+        return f"the operators of xformers run on CUDA only, not on device {device.type!r}"
     if importlib.util.find_spec("xformers") is None:
-        return "xformers is not installed; `pip install xformers`"
+        return "xformers is not installed; `pip install 'segblocks[xformers]'`"
     return None
 
 

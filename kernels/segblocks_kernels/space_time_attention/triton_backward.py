@@ -10,11 +10,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._triton_product import add_product, product
 from .._tuning import Config
 from .cells import Cells
 from .triton_cells import (
     OPEN_SIZES,
-    add_product,
     allocate,
     broadcast,
     cell_rows,
@@ -22,7 +22,6 @@ from .triton_cells import (
     launch,
     load_placed,
     load_rows,
-    product,
     program_place,
     store_rows,
     strides,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -10,10 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._backend import interpreter_on
-from .._triton_sizes import decode_size, encode_sizes
+from .._device import on_device
+from .._triton_sizes import decode_size, encode_sizes, padded_head
 from .cells import Cells
-from .triton_tiles import padded_dim
 
 # Sizes that change from clip to clip: no compilation of their own for a 1 or a multiple of 16.
 OPEN_SIZES = [
@@ -24,24 +22,6 @@ OPEN_SIZES = [
     "grid_rows",
     "grid_columns",
 ]
-# The interpreter keeps bfloat16 as raw bits and would multiply those.
-INTERPRETED = tl.constexpr(interpreter_on())
-
-
-@triton.jit
-def product(a, b):
-    """Matrix product in float32, exact for float32 operands as well (no TF32)."""
-    if INTERPRETED:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32))
-    return tl.dot(a, b, input_precision="ieee")
-
-
-@triton.jit
-def add_product(total, a, b):
-    """``total`` plus the product, in one accumulator."""
-    if INTERPRETED:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), acc=total)
-    return tl.dot(a, b, acc=total, input_precision="ieee")
 
 
 @triton.jit
@@ -188,7 +168,7 @@ def kernel_arguments(x: Tensor, cells: Cells, *, placed: bool) -> dict[str, Any]
         "SLOTS_PER_FRAME": cells.slots_per_frame,
         "RAGGED": cells.ragged,
         "HEAD_DIM": dim,
-        "BLOCK_D": padded_dim(dim),
+        "BLOCK_D": padded_head(dim),
         "PLACED": placed,
     }
 
@@ -204,8 +184,6 @@ def launch(
 ) -> None:
     """Run the programs of every cell, head and clip, on the device of ``like`` (B, T, N, M, D).
 
-    Triton launches on the current device, which need not be that of the tensors.
-
     Args:
         kernel: what to run.
         like: says the numbers of clips and heads.
@@ -215,7 +193,7 @@ def launch(
     programs = triton.cdiv(num_blocks, blocks_each)
     cells = settings["grid_rows"] * settings["grid_columns"]
     grid = (like.shape[0] * cells * programs * like.shape[3],)
-    with torch.cuda.device_of(like) if like.is_cuda else contextlib.nullcontext():
+    with on_device(like.device):
         kernel[grid](*arguments, num_blocks=num_blocks, **settings)
 
 

@@ -7,7 +7,8 @@ import math
 import triton
 import triton.language as tl
 
-from .triton_cells import add_product, product, store_rows, token_offsets
+from .._triton_product import add_product, product
+from .triton_cells import store_rows, token_offsets
 
 LOG2_E = math.log2(math.e)
 LN_2 = tl.constexpr(math.log(2.0))

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import triton
 from torch import Tensor
 
+from .._triton_sizes import MIN_BLOCK, padded_head
 from .._tuning import Config, LaunchKey, launch_config
 from .cells import OP
 
-# Tensor cores want at least 16 rows, and so does tl.dot.
-MIN_BLOCK = 16
 # Keys and values that stay in shared memory: four tiles of each take 64 KiB at D = 64, which lets
 # two programs share a multiprocessor, and take seconds to compile, unrolled; sixteen take half a
 # minute and spill. float32 products run on the scalar units, which would keep them in registers.
@@ -21,15 +20,10 @@ MAX_RESIDENT_TILES = 4
 MAX_RESIDENT_DIM = 64
 
 
-def padded_dim(dim: int) -> int:
-    """Channels of a tile for heads of ``dim`` channels."""
-    return max(MIN_BLOCK, triton.next_power_of_2(dim))
-
-
 def is_resident(x: Tensor, num_slots: int) -> bool:
     """Whether keys and values of a cell stay in shared memory while its queries pass."""
     fits = num_slots <= MAX_RESIDENT_TILES * RESIDENT_VISIT
-    return fits and x.element_size() == 2 and padded_dim(x.shape[-1]) <= MAX_RESIDENT_DIM
+    return fits and x.element_size() == 2 and padded_head(x.shape[-1]) <= MAX_RESIDENT_DIM
 
 
 def _candidates(x: Tensor, sums: int) -> list[Config]:
@@ -38,7 +32,7 @@ def _candidates(x: Tensor, sums: int) -> list[Config]:
     owns, visits = ((64, 128), (32, 64)) if halves else ((16, 32, 64), (16, 32))
     found = []
     for own, visit, warps in itertools.product(owns, visits, (4, 8)):
-        registers = own * (visit + sums * padded_dim(x.shape[-1])) / (32 * warps)
+        registers = own * (visit + sums * padded_head(x.shape[-1])) / (32 * warps)
         if 16 <= registers <= 128:
             found.append({"OWN": own, "VISIT": visit, "num_warps": warps, "num_stages": 2})
     return found
