@@ -17,7 +17,6 @@ from segblocks.nn.point_lists import (
     concatenate_lists,
     grid_counts,
     list_cells,
-    subsample,
 )
 from segblocks.nn.position import sine_position_2d
 from segblocks.ops import ragged_cross_attention
@@ -163,9 +162,7 @@ class ObjectEncoder(nn.Module):
             raise ValueError("ObjectEncoder: masks or points must be given, got neither")
         if points is not None and point_frames is None:
             raise ValueError("ObjectEncoder: points need point_frames, got None")
-        lists = self._mask_lists(features, masks, queries_per_object)
-        if max_points is not None:
-            lists = subsample(lists, max_points, self.strides[-1] ** 2, generator)
+        lists = self._mask_lists(features, masks, queries_per_object, max_points, generator)
         cells = rearrange(features[self.strides[-1]].detach(), "r c h w -> (r h w) c")
         values = torch.cat((cells, cells.new_zeros(1, cells.shape[1])))
         queries = _weighted_mean(values, lists)
@@ -182,7 +179,12 @@ class ObjectEncoder(nn.Module):
         return EncodedObjects(refined[:num_background], refined[num_background:], queries)
 
     def _mask_lists(
-        self, features: Mapping[int, Tensor], masks: Tensor | None, queries_per_object: int
+        self,
+        features: Mapping[int, Tensor],
+        masks: Tensor | None,
+        queries_per_object: int,
+        max_points: int | None,
+        generator: torch.Generator | None,
     ) -> PointLists:
         """The cells of background and mask objects; one after the last is all zero."""
         stride = self.strides[-1]
@@ -194,7 +196,8 @@ class ObjectEncoder(nn.Module):
         counts = torch.cat((background, chunk_counts(masks, stride, queries_per_object)))
         # A query without pixels attends to one all-zero key, as in the official code.
         nothing = ~counts.any(dim=1, keepdim=True)
-        return list_cells(torch.cat((counts, nothing.to(counts.dtype)), dim=1))
+        counts = torch.cat((counts, nothing.to(counts.dtype)), dim=1)
+        return list_cells(counts, max_points, generator)
 
     def _place(self, values: Tensor, finest: Tensor, points: Tensor | None) -> Tensor:
         """Add to each key its position: that of its cell, or of the point that it belongs to."""

@@ -6,6 +6,7 @@ only :func:`list_cells` waits for the device, once, for all rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,11 +52,20 @@ def concatenate_lists(parts: list[PointLists]) -> PointLists:
     )
 
 
-def list_cells(counts: Tensor) -> PointLists:
-    """List the cells of each row that hold pixels; the host waits for how many they are.
+def list_cells(
+    counts: Tensor, limit: int | None = None, generator: torch.Generator | None = None
+) -> PointLists:
+    """List the cells of each row that hold pixels; the host waits once, for how many they are.
+
+    With a limit, each row keeps at most so many pixels, drawn without replacement (TarViS section
+    3.3, ``p_max``: 2048 in training, 16384 in the official inference). Cells that lose all their
+    pixels stay listed, with a count of zero and hence a bias of -inf: the host need not wait for
+    how many are left.
 
     Args:
         counts: (R, N) integers, the pixels of each row in each cell.
+        limit: pixels that a row keeps; None for all.
+        generator: of the draw, on the CPU; None takes the global one.
 
     Returns:
         Lists of R rows.
@@ -65,9 +75,29 @@ def list_cells(counts: Tensor) -> PointLists:
         >>> lists.indices.tolist(), lists.counts.tolist(), lists.offsets.tolist()
         ([1, 2, 0], [3, 1, 2], [0, 2, 3])
     """
-    rows, indices = counts.nonzero(as_tuple=True)
     lengths = (counts > 0).sum(dim=1)
-    return PointLists(indices, F.pad(lengths.cumsum(0), (1, 0)), counts[rows, indices].long())
+    num_cells, num_pixels = torch.stack((lengths, counts.sum(dim=1))).tolist()
+    rows, indices = torch.nonzero_static(counts, size=sum(num_cells)).unbind(1)
+    listed = counts[rows, indices].long()
+    if limit is not None:
+        listed = _subsample(listed, num_pixels, limit, generator)
+    return PointLists(indices, F.pad(lengths.cumsum(0), (1, 0)), listed)
+
+
+def _subsample(
+    counts: Tensor, num_pixels: Sequence[int], limit: int, generator: torch.Generator | None
+) -> Tensor:
+    """The counts (E,) of what is left when each row keeps at most ``limit`` of its pixels."""
+    kept, start = [], 0
+    for number in num_pixels:
+        pixels = torch.arange(number)
+        if number > limit:
+            pixels = torch.randperm(number, generator=generator)[:limit]
+        kept.append(start + pixels)
+        start += number
+    cells = torch.repeat_interleave(counts, output_size=start)
+    cells = cells[torch.cat(kept).to(cells.device)]
+    return torch.zeros_like(counts).index_add_(0, cells, torch.ones_like(cells))
 
 
 def grid_counts(free: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:
@@ -156,34 +186,3 @@ def chunk_counts(masks: Tensor, stride: int, num_chunks: int) -> Tensor:
         torch.minimum(last_turn, strips, out=last_turn)
         before.append(per_cell(last_turn) + bound // divisor * cells)
     return torch.stack(before, dim=1).diff(dim=1).flatten(0, 1)
-
-
-def subsample(
-    lists: PointLists, limit: int, pixels_per_cell: int, generator: torch.Generator | None
-) -> PointLists:
-    """Keep at most ``limit`` pixels a row, drawn without replacement.
-
-    TarViS section 3.3 (``p_max``): 2048 pixels in training, 16384 in the official inference. Cells
-    that lose all their pixels stay listed, with a count of zero and hence a bias of -inf: the host
-    need not wait for how many are left.
-
-    Args:
-        lists: of pixels, by cell and count.
-        limit: pixels a row keeps.
-        pixels_per_cell: what no count exceeds.
-        generator: of the draw, on the CPU; None takes the global one.
-
-    Returns:
-        The same cells, with counts that sum to at most ``limit`` in each row.
-    """
-    size = (len(lists.counts), pixels_per_cell)
-    draw = torch.rand(size, generator=generator, dtype=torch.float64).to(lists.counts.device)
-    exists = torch.arange(pixels_per_cell, device=draw.device) < lists.counts[:, None]
-    # Rows stay apart, and within a row the pixels that exist come first, in the order drawn.
-    rows = lists.rows
-    order = torch.where(exists, 0.5 * draw, 0.75).add_(rows[:, None]).flatten().argsort()
-    places = torch.arange(order.numel(), device=draw.device).view(size)
-    place_in_row = places - pixels_per_cell * lists.offsets[rows][:, None]
-    kept = torch.empty_like(exists).flatten()
-    kept[order] = (place_in_row < limit).flatten()
-    return lists._replace(counts=(kept.view(size) & exists).sum(dim=1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segblocks.nn import ObjectEncoder, sine_position_2d
@@ -165,12 +166,34 @@ def test_a_draw_of_points_depends_on_its_generator_only() -> None:
     assert not torch.equal(encode(0), encode(1))
 
 
+class NotedLists(TorchFunctionMode):
+    """Note ``tolist``, which reads memory without an operator."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is Tensor.tolist:
+            self.names.append("tolist")
+        return func(*args, **(kwargs or {}))
+
+
 class HostWaits(TorchDispatchMode):
     """Note each operator whose result, or its size, the host has to read from the device."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
+        self.of_lists = NotedLists(self.names)
+
+    def __enter__(self) -> "HostWaits":
+        self.of_lists.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error) -> None:
+        super().__exit__(*error)
+        self.of_lists.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -186,9 +209,9 @@ class HostWaits(TorchDispatchMode):
 def test_host_waits_are_noticed() -> None:
     mask = torch.tensor([True, False])
     with HostWaits() as waits:
-        mask.nonzero(), mask[mask], mask.any().item(), mask.unique()
+        mask.nonzero(), mask[mask], mask.any().item(), mask.tolist(), mask.unique()
     assert waits.names[0] == "nonzero"
-    assert {"nonzero", "index", "_local_scalar_dense"} < set(waits.names)
+    assert {"nonzero", "index", "_local_scalar_dense", "tolist"} < set(waits.names)
 
 
 @pytest.mark.parametrize("max_points", [None, 50])
@@ -199,7 +222,7 @@ def test_the_host_waits_once_for_all_lists(max_points: int | None) -> None:
     features, module = pyramid(1, 64, 64), encoder()
     with HostWaits() as waits:
         module(features, masks, points, torch.tensor([0]), max_points=max_points)
-    assert waits.names == ["nonzero"]
+    assert waits.names == ["tolist"]
 
 
 def test_something_must_be_hinted() -> None:

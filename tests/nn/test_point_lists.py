@@ -10,7 +10,6 @@ from segblocks.nn.point_lists import (
     concatenate_lists,
     grid_counts,
     list_cells,
-    subsample,
 )
 
 
@@ -91,21 +90,23 @@ def test_lists_are_joined_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 5, 1000])
-def test_a_subsample_keeps_the_limit_and_nothing_else(limit: int) -> None:
-    lists = random_lists(3, 20)
-    before = table(lists, 20)
-    kept = subsample(lists, limit, 3, torch.Generator().manual_seed(0))
-    after = table(kept, 20)
+def test_a_limit_is_kept_and_nothing_else(limit: int) -> None:
+    before = torch.randint(0, 4, (3, 20))
+    before[1] = 0
+    lists = list_cells(before, limit, torch.Generator().manual_seed(0))
+    after = table(lists, 20)
     assert torch.equal(after.sum(1), before.sum(1).clamp(max=limit))
     assert (after <= before).all()
-    again = subsample(lists, limit, 3, torch.Generator().manual_seed(0))
-    assert torch.equal(again.counts, kept.counts)
+    assert torch.equal(lists.indices, list_cells(before).indices)
+    again = list_cells(before, limit, torch.Generator().manual_seed(0))
+    assert torch.equal(again.counts, lists.counts)
 
 
-def test_a_subsample_favours_no_pixel() -> None:
-    lists = list_cells(torch.tensor([[4, 1, 2, 3]]))
+def test_a_limit_favours_no_pixel() -> None:
+    counts = torch.tensor([[4, 1, 2, 3], [1, 0, 0, 0]])
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([subsample(lists, 5, 4, generator).counts for _ in range(400)])
+    drawn = torch.stack([list_cells(counts, 5, generator).counts for _ in range(400)])
     # Half of ten pixels: each is kept every other time, give or take 0.025.
-    share = drawn.double().mean(0) / lists.counts
-    torch.testing.assert_close(share, torch.full_like(share, 0.5), rtol=0, atol=0.1)
+    share = drawn.double().mean(0) / list_cells(counts).counts
+    expected = share.new_tensor([0.5, 0.5, 0.5, 0.5, 1.0])
+    torch.testing.assert_close(share, expected, rtol=0, atol=0.1)
