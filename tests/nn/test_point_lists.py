@@ -32,8 +32,8 @@ def chunks_by_hand(mask: np.ndarray, stride: int, num_chunks: int) -> np.ndarray
         pixels = np.tile(pixels, (-(-num_chunks // len(pixels)), 1))
     counts = np.zeros((num_chunks, frames, height // stride, width // stride), dtype=np.int64)
     for number, chunk in enumerate(np.array_split(pixels, num_chunks)):
-        for t, y, x in chunk:
-            counts[number, t, y // stride, x // stride] += 1
+        t, y, x = chunk.T
+        np.add.at(counts[number], (t, y // stride, x // stride), 1)
     return counts.reshape(num_chunks, -1)
 
 
