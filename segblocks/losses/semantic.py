@@ -35,8 +35,8 @@ class SemanticLosses(NamedTuple):
 class SemanticPointLoss:
     """Multi-class cross-entropy at points where the two best classes are close (TarViS).
 
-    A few predictions are worked on at a time. Where the logits of one are many, a few frames are,
-    and again for their gradient, so that the logits of all frames are never held.
+    A few predictions are worked on at a time, or a few frames of one whose logits are many. Those
+    of frames are made again for the gradient, so that the logits of a clip are never held.
 
     Args:
         num_points: P, of each frame; 12544 in TarViS' VIS, 25088 (pretraining) and 50176
