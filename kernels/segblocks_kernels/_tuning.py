@@ -43,6 +43,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._device import on_device
 from ._native import NativeUnavailableError, cache_folder
 
 TUNE_VARIABLE = "SEGBLOCKS_TUNE"
@@ -170,7 +171,8 @@ def _can_measure(device: torch.device) -> bool:
 def _measure(op: str, key: LaunchKey, candidates: Sequence[Config], launch: Launch) -> Choice:
     default = _shipped(op, key)
     others = [config for config in candidates if config != default]
-    times = [(_median_ms(launch, config), config) for config in [default, *others]]
+    with on_device(key.device):
+        times = [(_median_ms(launch, config), config) for config in [default, *others]]
     milliseconds, config = min(times, key=lambda time: time[0])
     if math.isinf(milliseconds):
         raise RuntimeError(f"{op}: no candidate fits {_device_names(key.device)[0]}")

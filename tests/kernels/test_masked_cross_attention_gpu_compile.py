@@ -102,12 +102,12 @@ def _main() -> None:
 
     from segblocks_kernels.masked_cross_attention import (
         triton_backward,
-        triton_common,
         triton_forward,
         triton_pack,
+        triton_tiles,
     )
 
-    triton_common._PROCESSORS_WITHOUT_GPU = 132
+    triton_tiles._PROCESSORS_WITHOUT_GPU = 132
     driver.set_active(_AbsentGpu())
     for module, name in (
         (triton_pack, "pack_kernel"),

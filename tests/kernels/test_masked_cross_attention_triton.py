@@ -124,7 +124,7 @@ def poisoned():
 @pytest.fixture
 def many_splits(monkeypatch):
     """Small inputs are split like large ones."""
-    monkeypatch.setattr(module("triton_common"), "MIN_KEYS_PER_SPLIT", 32)
+    monkeypatch.setattr(module("triton_tiles"), "MIN_KEYS_PER_SPLIT", 32)
 
 
 CASES = {
@@ -207,6 +207,28 @@ def test_keys_outside_the_mask_are_not_touched(device, many_splits):
     assert all(grad.isfinite().all() for grad in grads)
     assert not grads[1][:, 20:].any()
     assert not grads[2][:, 20:].any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.filterwarnings("ignore:invalid value")  # the factor's gradient, which nobody asks for
+def test_a_row_that_the_bias_closes_is_zero(device, many_splits):
+    inputs = make(Case(queries=3, mask="none", soft=True, heads=1), torch.float32, device)
+    inputs.leaves[3][:, 1] = -torch.inf
+    inputs = inputs._replace(leaves=inputs.leaves[:4])
+    got, want = (run(inputs, backend=backend) for backend in ("triton", "reference"))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    assert not got[0][:, 1].any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_heads_beyond_32_bits(device):
+    apart = 2**30 + 64  # the third head starts beyond 2**31 elements
+    storage = torch.empty(2 * apart + 20 * 16, dtype=torch.bfloat16, device=device)
+    q, *_ = make(Case(heads=3, dim=16), torch.bfloat16, device).leaves
+    k = storage.as_strided((1, 20, 3, 16), (0, 16, apart, 1)).normal_()
+    got, want = (masked_cross_attention(q, x, x, None, backend="triton") for x in (k, k.clone()))
+    assert torch.equal(got, want)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -32,8 +32,8 @@ def module(name: str):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Spans of 4 edges, tiles of 2, and one head a program: every loop turns, with few edges."""
-    for name, size in {"_SHORTEST_SPAN": 4, "_LONGEST_SPAN": 4, "_ROW": 4, "_TILE": 8}.items():
-        monkeypatch.setattr(module("triton_common"), name, size)
+    config = {"ROW": 4, "TILE": 8, "SPAN": 4, "num_warps": 1}
+    monkeypatch.setattr(module("triton_tiles"), "launch_config", lambda *_: config)
 
 
 @on_each_device
@@ -58,7 +58,9 @@ def test_equals_the_reference(lengths, heads, dim, device):
 @pytest.mark.usefixtures("small_tiles")
 def test_lists_over_many_spans_and_heads_in_groups(lengths, device):
     inputs = make(lengths, heads=3, dim=4, dtype=torch.float32, device=device)
-    assert module("triton_common").plan(inputs.q, inputs.indices).groups == 3
+    tiles = module("triton_tiles")
+    constants = tiles.blocks(tiles.launch_config(), inputs.q)
+    assert (constants["BLOCK_M"], constants["BLOCK_E"]) == (1, 2)
     assert_close(with_grads(inputs, "triton"), with_grads(inputs.exact(), "reference"), 2e-6)
 
 
@@ -68,8 +70,8 @@ def test_lists_over_many_spans_and_heads_in_groups(lengths, device):
 def test_any_lengths_in_any_spans(lengths, span):
     inputs = make(lengths, heads=1, dim=2, dtype=torch.float32)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_SHORTEST_SPAN", "_LONGEST_SPAN"):
-            patch.setattr(module("triton_common"), name, span)
+        config = {"ROW": 256, "TILE": 64, "SPAN": span, "num_warps": 1}
+        patch.setattr(module("triton_tiles"), "launch_config", lambda *_: config)
         got = ragged_cross_attention(*inputs, backend="triton")
     assert_close([got], [ragged_cross_attention(*inputs.exact())], 2e-6)
 
@@ -164,13 +166,14 @@ def test_passes_that_nobody_asked_for_are_left_out(monkeypatch, device):
     inputs = make([3, 2], dtype=torch.float32, device=device)
     whole = with_grads(inputs, "triton")[1:]
     launched = []
-    launch = module("triton_common").Plan.launch
+    backward = module("triton_backward")
+    launch = backward.launch
 
-    def recorded(self, kernel, *arguments, **extra):
+    def recorded(kernel, *arguments, **extra):
         launched.append(kernel.__name__)
-        launch(self, kernel, *arguments, **extra)
+        launch(kernel, *arguments, **extra)
 
-    monkeypatch.setattr(module("triton_common").Plan, "launch", recorded)
+    monkeypatch.setattr(backward, "launch", recorded)
     passes = (
         ["query_kernel", "sum_kernel"],
         ["key_kernel"],

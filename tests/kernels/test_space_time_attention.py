@@ -200,15 +200,23 @@ def test_heads_without_channels(backend, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("far", ["clips", "frames"])
+@pytest.mark.parametrize("far", ["clips", "frames", "heads"])
 def test_offsets_beyond_int32(far, device):
-    case = Case(3, 1, [(2, 2)], [2], 1, 16) if far == "clips" else Case(1, 3, [(2, 2)], [2], 1, 16)
-    apart = 2**30 + 64  # the third clip or frame starts beyond 2**31 elements
+    case = {
+        "clips": Case(3, 1, [(2, 2)], [2], 1, 16),
+        "frames": Case(1, 3, [(2, 2)], [2], 1, 16),
+        "heads": Case(1, 1, [(2, 2)], [2], 3, 16),
+    }[far]
+    apart = 2**30 + 64  # the third clip, frame or head starts beyond 2**31 elements
     storage = torch.empty(2 * apart + 3 * 64, dtype=torch.bfloat16, device=device)
     small = make_qkv(case, "contiguous", torch.bfloat16, device)
     large = []
     for i, x in enumerate(small):
-        strides = (apart, 0, 16, 16, 1) if far == "clips" else (0, apart, 16, 16, 1)
+        strides = {
+            "clips": (apart, 0, 16, 16, 1),
+            "frames": (0, apart, 16, 16, 1),
+            "heads": (0, 0, 16, apart, 1),
+        }[far]
         view = storage.as_strided(x.shape, strides, storage_offset=i * 64)
         large.append(view.copy_(x))
     weight = torch.randn_like(small[0])

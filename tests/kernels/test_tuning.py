@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -42,11 +43,24 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr(_tuning, "_device_names", lambda device: names[device.type])
     monkeypatch.setattr(_tuning, "_can_measure", lambda device: device.type == "cuda")
     monkeypatch.setattr(_tuning, "_median_ms", measured)
+    monkeypatch.setattr(_tuning, "on_device", at_device)
     monkeypatch.setenv("SEGBLOCKS_CACHE", str(tmp_path))
     monkeypatch.delenv("SEGBLOCKS_TUNE", raising=False)
 
 
+# The device that is current while something is timed.
+current: list[torch.device] = []
+
+
+@contextlib.contextmanager
+def at_device(device):
+    current.append(device)
+    yield
+    current.pop()
+
+
 def measured(launch, config):
+    assert current == [GPU]
     launch(config)
     return TIMES[config["BLOCK"]]
 

@@ -121,6 +121,9 @@ def masked_cross_attention_backward_reference(
     if keep is not None:
         scores = scores.masked_fill(~keep.unsqueeze(1), -torch.inf)
     weights = scores.softmax(-1)
+    if bias is not None:
+        # It may leave a row no key at all, of which the softmax is NaN.
+        weights = weights.masked_fill(scores == -torch.inf, 0.0)
     grads: list[Tensor | None] = [None] * len(sources)
     if needs[2]:
         grads[2] = (weights.mT @ grad_out).transpose(1, 2)

@@ -10,25 +10,25 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_product import add_product, product
+from .._triton_sizes import padded_head
+from .._tuning import Config
 from .triton_common import (
     ACROSS,
     DOWN,
     LOG2_E,
     OPEN_SIZES,
     bias_pointers,
-    choose_tile,
     is_open,
     launch,
     load_bias,
     load_keep,
     load_rows,
     masked_scores,
-    padded_head,
-    split_keys,
     store_rows,
     strides,
 )
 from .triton_forward import program_place
+from .triton_tiles import backward_candidates, launch_key, run_tuned, split_keys
 
 
 @triton.jit
@@ -55,6 +55,8 @@ def load_queries(
     b_grad_out = load_rows(grad_out, clip, head, query, inside, grad_out_strides, HEAD_DIM, BLOCK_D)
     place = (clip * num_queries + query) * num_heads + head
     b_lse = tl.load(lse + place, mask=inside, other=0.0)
+    # A row without any key: finite, so that all its weights are zero.
+    b_lse = tl.where(b_lse == float("-inf"), 0.0, b_lse)
     delta = tl.sum(b_out.to(tl.float32) * b_grad_out.to(tl.float32), 1)
     return b_q, b_grad_out, b_lse, delta
 
@@ -286,46 +288,60 @@ def backward(
     Arguments as in ``triton_forward.forward``. Partial sums over splits and tiles are added in
     PyTorch, in a fixed order.
     """
-    tile = choose_tile(q, backward=True)
-    blocks = triton.cdiv(q.shape[1], tile.queries)
-    tiles = triton.cdiv(k.shape[1], tile.keys)
     tensors = (q, k, v, *(packed or (None, None)), bias, bias_scale, out, grad_out, lse)
     layouts = strides(q, k, v, bias, out, grad_out)
-    batch, _, heads, dim = q.shape
+    batch, queries, heads, dim = q.shape
+    num_keys = k.shape[1]
     settings = {
         "scale": scale,
         "log2_e": LOG2_E,
-        "num_queries": q.shape[1],
-        "num_keys": k.shape[1],
+        "num_queries": queries,
+        "num_keys": num_keys,
         "num_strips": 0 if packed is None else packed[1].shape[2],
         "num_heads": heads,
         "HEAD_DIM": dim,
         "BLOCK_D": padded_head(dim),
-        "BLOCK_Q": tile.queries,
-        "BLOCK_N": tile.keys,
-        "num_warps": tile.num_warps,
     }
     grads: list[Tensor | None] = [None] * 5
+    key = launch_key(q, num_keys)
+    choices = backward_candidates(q)
     if needs[0]:
-        split = split_keys(q, k.shape[1], tile)
-        parts = q.new_empty((batch * split.shares, *q.shape[1:]), dtype=torch.float32)
-        shares = {"num_splits": split.shares, "keys_per_split": split.keys, "num_blocks": blocks}
-        grid = (batch * heads * blocks * split.shares,)
-        arguments = (*tensors, parts, *layouts, parts.stride())
-        launch(query_kernel, q, grid, *arguments, **settings, **shares)
-        grads[0] = parts.unflatten(0, (batch, split.shares)).sum(1).to(q.dtype)
+
+        def of_queries(config: Config) -> None:
+            split = split_keys(q, num_keys, config)
+            blocks = triton.cdiv(queries, config["BLOCK_Q"])
+            parts = q.new_empty((batch * split.shares, *q.shape[1:]), dtype=torch.float32)
+            numbers = {"num_blocks": blocks, "num_splits": split.shares}
+            numbers["keys_per_split"] = split.keys
+            grid = (batch * heads * blocks * split.shares,)
+            arguments = (*tensors, parts, *layouts, parts.stride())
+            launch(query_kernel, q, grid, *arguments, **settings, **numbers, **config)
+            grads[0] = parts.unflatten(0, (batch, split.shares)).sum(1).to(q.dtype)
+
+        run_tuned("query", key, queries, choices, of_queries)
     if needs[1] or needs[2]:
-        # Both come out of one pass: both or neither.
-        both = q.new_empty(k.shape), q.new_empty(v.shape)
-        grid = (batch * heads * tiles,)
-        arguments = (*tensors, *both, *layouts, *strides(*both))
-        launch(key_kernel, q, grid, *arguments, **settings, num_blocks=tiles)
-        grads[1:3] = both
+
+        def of_keys(config: Config) -> None:
+            # Both come out of one pass: both or neither.
+            both = q.new_empty(k.shape), q.new_empty(v.shape)
+            tiles = triton.cdiv(num_keys, config["BLOCK_N"])
+            grid = (batch * heads * tiles,)
+            arguments = (*tensors, *both, *layouts, *strides(*both))
+            launch(key_kernel, q, grid, *arguments, **settings, num_blocks=tiles, **config)
+            grads[1:3] = both
+
+        run_tuned("key", key, queries, choices, of_keys)
     if bias is not None and bias_scale is not None and (needs[3] or needs[4]):
-        grad_bias = bias.new_empty(bias.shape)
-        parts = lse.new_empty((batch * tiles * blocks, heads))
-        grid = (parts.shape[0],)
-        arguments = (*tensors, grad_bias, parts, *layouts, grad_bias.stride())
-        launch(bias_kernel, q, grid, *arguments, **settings, num_blocks=blocks, num_tiles=tiles)
-        grads[3:] = grad_bias, parts.sum(0).to(bias_scale.dtype)
+
+        def of_bias(config: Config) -> None:
+            blocks = triton.cdiv(queries, config["BLOCK_Q"])
+            tiles = triton.cdiv(num_keys, config["BLOCK_N"])
+            grad_bias = bias.new_empty(bias.shape)
+            parts = lse.new_empty((batch * tiles * blocks, heads))
+            arguments = (*tensors, grad_bias, parts, *layouts, grad_bias.stride())
+            numbers = {"num_blocks": blocks, "num_tiles": tiles}
+            launch(bias_kernel, q, (parts.shape[0],), *arguments, **settings, **numbers, **config)
+            grads[3:] = grad_bias, parts.sum(0).to(bias_scale.dtype)
+
+        run_tuned("bias", key, queries, choices, of_bias)
     return [grad if needed else None for grad, needed in zip(grads, needs, strict=True)]

@@ -1,15 +1,14 @@
-"""What the Triton kernels of masked cross-attention share: rows, the packed mask, scores, tiles."""
+"""What the Triton kernels of masked cross-attention share: rows, the packed mask, scores."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
 from .._triton_product import product
 from .op import WORD
 
@@ -35,8 +34,8 @@ def load_rows(
     base, clip, head, row, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Rows (block, BLOCK_D) of a head of a tensor (B, rows, M, D); zeros where not inside."""
-    d = tl.arange(0, BLOCK_D)
-    base += clip * strides[0] + head * strides[2]
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
+    base += clip * strides[0] + tl.full([], head, tl.int64) * strides[2]
     pointers = base + row.to(tl.int64)[:, None] * strides[1] + d[None, :] * strides[3]
     if HEAD_DIM == BLOCK_D:
         return tl.load(pointers, mask=inside[:, None], other=0.0)
@@ -48,8 +47,8 @@ def store_rows(
     base, values, clip, head, row, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Write what ``load_rows`` would read."""
-    d = tl.arange(0, BLOCK_D)
-    base += clip * strides[0] + head * strides[2]
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
+    base += clip * strides[0] + tl.full([], head, tl.int64) * strides[2]
     pointers = base + row.to(tl.int64)[:, None] * strides[1] + d[None, :] * strides[3]
     mask = inside[:, None]
     if HEAD_DIM != BLOCK_D:
@@ -164,82 +163,12 @@ def masked_scores(
     return tl.where(keep, scores, float("-inf"))
 
 
-class Tile(NamedTuple):
-    """Queries and keys of a tile, and the warps of its program."""
-
-    queries: int
-    keys: int
-    num_warps: int = 4
-
-
-# Tensor cores want at least 16 rows, and so does tl.dot.
-MIN_BLOCK = 16
-NUM_STAGES = 2
-# By element size and padded head size. 128 queries are all of a decoder's 100, so that keys and
-# values are read once; wider heads and float32 products, which run on the scalar units and keep
-# whole tiles in registers, leave room for fewer.
-_HALF_FORWARD = {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32), 256: Tile(64, 32)}
-_HALF_BACKWARD = {32: Tile(64, 64), 64: Tile(64, 64), 128: Tile(64, 32), 256: Tile(32, 32)}
-_FLOAT_FORWARD = {32: Tile(64, 32, 8), 64: Tile(32, 32), 128: Tile(16, 32, 8), 256: Tile(16, 32, 8)}
-_FLOAT_BACKWARD = {
-    32: Tile(32, 32, 8),
-    64: Tile(16, 32),
-    128: Tile(16, 32, 8),
-    256: Tile(16, 32, 8),
-}
-
-
-def padded_head(dim: int) -> int:
-    """The head size that tiles have."""
-    return max(MIN_BLOCK, triton.next_power_of_2(dim))
-
-
-def choose_tile(q: Tensor, *, backward: bool) -> Tile:
-    """A tile that fits the registers and the shared memory of sm_80 and newer."""
-    if q.dtype == torch.float32:
-        tiles = _FLOAT_BACKWARD if backward else _FLOAT_FORWARD
-    else:
-        tiles = _HALF_BACKWARD if backward else _HALF_FORWARD
-    tile = tiles[max(padded_head(q.shape[-1]), 32)]
-    fitting = max(MIN_BLOCK, triton.next_power_of_2(q.shape[1]))
-    return tile if fitting >= tile.queries else tile._replace(queries=fitting, num_warps=4)
-
-
-# A program of fewer keys would write more of partial sums than it reads of keys and values.
-MIN_KEYS_PER_SPLIT = 256
-# Two programs of 256 threads fit a multiprocessor; two waves even out what empty tiles save.
-_PROGRAMS_PER_PROCESSOR = 4
-_PROCESSORS_WITHOUT_GPU = 2
-
-
-class Split(NamedTuple):
-    """How many programs share the keys, and how many keys each takes."""
-
-    shares: int
-    keys: int
-
-
-def split_keys(q: Tensor, num_keys: int, tile: Tile) -> Split:
-    """Split the keys, which are many, where clips, heads and queries are few programs."""
-    processors = _PROCESSORS_WITHOUT_GPU
-    if q.is_cuda:
-        processors = torch.cuda.get_device_properties(q.device).multi_processor_count
-    programs = q.shape[0] * q.shape[2] * triton.cdiv(q.shape[1], tile.queries)
-    count = triton.cdiv(_PROGRAMS_PER_PROCESSOR * processors, programs)
-    count = min(count, triton.cdiv(num_keys, MIN_KEYS_PER_SPLIT))
-    keys = triton.cdiv(triton.cdiv(num_keys, count), tile.keys) * tile.keys
-    return Split(triton.cdiv(num_keys, keys), keys)
-
-
 def launch(
     kernel: Any, like: Tensor, grid: tuple[int, ...], *arguments: Any, **settings: Any
 ) -> None:
-    """Run a grid of programs on the device of ``like``.
-
-    Triton launches on the current device, which need not be that of the tensors.
-    """
-    with torch.cuda.device_of(like) if like.is_cuda else contextlib.nullcontext():
-        kernel[grid](*arguments, num_stages=NUM_STAGES, **settings)
+    """Run a grid of programs on the device of ``like``."""
+    with on_device(like.device):
+        kernel[grid](*arguments, **settings)
 
 
 def strides(*tensors: Tensor | None) -> tuple[tuple[int, ...] | None, ...]:

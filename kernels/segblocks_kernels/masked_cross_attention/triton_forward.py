@@ -8,21 +8,22 @@ import triton.language as tl
 from torch import Tensor
 
 from .._triton_product import add_product
+from .._triton_sizes import padded_head
+from .._tuning import Config, LaunchKey, launch_config
+from .op import OP
 from .triton_common import (
     DOWN,
     LOG2_E,
     OPEN_SIZES,
-    choose_tile,
     is_open,
     launch,
     load_keep,
     load_rows,
     masked_scores,
-    padded_head,
-    split_keys,
     store_rows,
     strides,
 )
+from .triton_tiles import forward_candidates, launch_key, run_tuned, split_keys
 
 
 @triton.jit
@@ -120,35 +121,34 @@ def merge_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
 ):
-    clip = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    blocks = tl.cdiv(num_rows, BLOCK_ROWS)
+    clip = (tl.program_id(0) // blocks).to(tl.int64)
+    row = tl.program_id(0) % blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     inside = row < num_rows
     d = tl.arange(0, BLOCK_D)
     present = inside[:, None] & (d < HEAD_DIM)[None, :]
 
-    # Some split of every row has keys, so the peak is finite.
     peak = tl.full([BLOCK_ROWS], float("-inf"), dtype=tl.float32)
     for split in range(num_splits):
         place = (clip * num_splits + split) * num_rows + row
         peak = tl.maximum(peak, tl.load(part_lse + place, mask=inside, other=0.0))
+    # Of some row the bias may leave no key at all.
+    reference = tl.where(peak == float("-inf"), 0.0, peak)
     total = tl.zeros([BLOCK_ROWS], dtype=tl.float32)
     b_out = tl.zeros([BLOCK_ROWS, BLOCK_D], dtype=tl.float32)
     for split in range(num_splits):
         place = (clip * num_splits + split) * num_rows + row
-        share = tl.exp2(tl.load(part_lse + place, mask=inside, other=0.0) - peak)
+        share = tl.exp2(tl.load(part_lse + place, mask=inside, other=0.0) - reference)
         total += share
         b_part = tl.load(parts + place[:, None] * HEAD_DIM + d[None, :], mask=present, other=0.0)
         b_out += b_part * share[:, None]
 
     place = clip * num_rows + row
+    total = tl.where(total > 0.0, total, 1.0)
     b_out = b_out / total[:, None]
     pointers = out + place[:, None] * HEAD_DIM + d[None, :]
     tl.store(pointers, b_out.to(out.dtype.element_ty), mask=present)
     tl.store(lse + place, peak + tl.log2(total), mask=inside)
-
-
-# A row is a query of a head; with one warp a thread holds eight numbers at D = 32.
-_MERGED_ROWS = 8
 
 
 def forward(
@@ -177,42 +177,55 @@ def forward(
     """
     batch, queries, heads, dim = q.shape
     num_keys = k.shape[1]
-    tile = choose_tile(q, backward=False)
-    split = split_keys(q, num_keys, tile)
-    num_blocks = triton.cdiv(queries, tile.queries)
-    parts, part_lse = out, lse
-    if split.shares > 1:
-        parts = q.new_empty((batch * split.shares, *q.shape[1:]), dtype=torch.float32)
-        part_lse = lse.new_empty((batch * split.shares, *lse.shape[1:]))
     head = {"HEAD_DIM": dim, "BLOCK_D": padded_head(dim)}
-    launch(
-        split_kernel,
-        q,
-        (batch * heads * num_blocks * split.shares,),
-        *(q, k, v, *(packed or (None, None)), bias, bias_scale, parts, part_lse),
-        *strides(q, k, v, bias, parts),
-        scale * LOG2_E,
-        LOG2_E,
-        num_queries=queries,
-        num_keys=num_keys,
-        num_strips=0 if packed is None else packed[1].shape[2],
-        num_heads=heads,
-        num_blocks=num_blocks,
-        num_splits=split.shares,
-        keys_per_split=split.keys,
-        **head,
-        BLOCK_Q=tile.queries,
-        BLOCK_N=tile.keys,
-        num_warps=tile.num_warps,
-    )
-    if split.shares > 1:
-        rows = queries * heads
+    sizes = {
+        "num_queries": queries,
+        "num_keys": num_keys,
+        "num_strips": 0 if packed is None else packed[1].shape[2],
+        "num_heads": heads,
+    }
+
+    def run(config: Config) -> None:
+        split = split_keys(q, num_keys, config)
+        num_blocks = triton.cdiv(queries, config["BLOCK_Q"])
+        parts, part_lse = out, lse
+        if split.shares > 1:
+            parts = q.new_empty((batch * split.shares, *q.shape[1:]), dtype=torch.float32)
+            part_lse = lse.new_empty((batch * split.shares, *lse.shape[1:]))
         launch(
-            merge_kernel,
+            split_kernel,
             q,
-            (triton.cdiv(rows, _MERGED_ROWS), batch),
-            *(parts, part_lse, out, lse, rows, split.shares),
+            (batch * heads * num_blocks * split.shares,),
+            *(q, k, v, *(packed or (None, None)), bias, bias_scale, parts, part_lse),
+            *strides(q, k, v, bias, parts),
+            scale * LOG2_E,
+            LOG2_E,
+            **sizes,
+            num_blocks=num_blocks,
+            num_splits=split.shares,
+            keys_per_split=split.keys,
             **head,
-            BLOCK_ROWS=_MERGED_ROWS,
-            num_warps=1,
+            **config,
         )
+        if split.shares > 1:
+            _merge(parts, part_lse, out, lse, split.shares)
+
+    key = launch_key(q, num_keys)
+    run_tuned("forward", key, queries, forward_candidates(q), run)
+
+
+def _merge(parts: Tensor, part_lse: Tensor, out: Tensor, lse: Tensor, shares: int) -> None:
+    batch, queries, heads, dim = out.shape
+    rows = queries * heads  # of each clip: a query of a head
+    key = LaunchKey.of(out, head_dim=dim, work=batch * rows * shares)
+    # Timed as a part of the forward, whose tiles say how many shares there are.
+    config = launch_config(f"{OP}.merge", key)
+    launch(
+        merge_kernel,
+        out,
+        (triton.cdiv(rows, config["BLOCK_ROWS"]) * batch,),
+        *(parts, part_lse, out, lse, rows, shares),
+        HEAD_DIM=dim,
+        BLOCK_D=padded_head(dim),
+        **config,
+    )

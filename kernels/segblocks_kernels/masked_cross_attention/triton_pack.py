@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from .._triton_product import add_product
+from .._tuning import Config, LaunchKey
 from .op import WORD, words_per_strip
 from .triton_common import OPEN_SIZES, launch
+from .triton_tiles import pack_candidates, pack_product_candidates, run_tuned
 
 _WORD = tl.constexpr(WORD)
 
@@ -108,7 +112,7 @@ def pack_product_kernel(
         key_offsets = key.to(tl.int64) * features_strides[1]
         logits = tl.zeros([BLOCK_Q, BLOCK_WORDS * _WORD], dtype=tl.float32)
         for first in range(0, channels, BLOCK_C):
-            c = first + tl.arange(0, BLOCK_C)
+            c = (first + tl.arange(0, BLOCK_C)).to(tl.int64)
             b_embeddings = tl.load(
                 embeddings + query_offsets[:, None] + c[None, :] * embeddings_strides[2],
                 mask=inside[:, None] & (c < channels)[None, :],
@@ -145,32 +149,30 @@ def pack(mask: Tensor, features: Tensor | None, words: Tensor, strips: Tensor) -
     if features is not None and features.dtype == torch.float64:
         mask, features = mask @ features.mT, None
     batch, queries, num_words = words.shape
+    num_strips = strips.shape[2]
     num_keys = mask.shape[2] if features is None else features.shape[1]
-    # 8 rows of 128 neighbouring keys: eight values a thread, and whole cache lines of bytes.
-    block_q, block_words = 8, 4
-    if features is not None:
-        # As many queries as there are, up to 128: the features are then read once.
-        block_q, block_words = min(128, max(16, triton.next_power_of_2(queries))), 2
-    num_blocks = triton.cdiv(queries, block_q)
     sizes = {
-        "num_blocks": num_blocks,
         "num_queries": queries,
         "num_keys": num_keys,
-        "num_strips": strips.shape[2],
+        "num_strips": num_strips,
         "words_per_strip": words_per_strip(num_words),
-        "BLOCK_Q": block_q,
-        "BLOCK_WORDS": block_words,
     }
-    grid = (batch * strips.shape[2] * num_blocks,)
+    kernel: Any = pack_kernel
+    tensors = (mask, words, strips, mask.stride())
+    if features is not None:
+        kernel = pack_product_kernel
+        tensors = (mask, features, words, strips, mask.stride(), features.stride())
+        sizes["channels"] = features.shape[2]
+
+    def run(config: Config) -> None:
+        num_blocks = triton.cdiv(queries, config["BLOCK_Q"])
+        grid = (batch * num_strips * num_blocks,)
+        launch(kernel, words, grid, *tensors, num_blocks=num_blocks, **sizes, **config)
+
+    work = batch * queries * num_keys
     if features is None:
-        launch(pack_kernel, words, grid, mask, words, strips, mask.stride(), **sizes)
-        return
-    tensors = (mask, features, words, strips, mask.stride(), features.stride())
-    settings = {
-        "channels": features.shape[2],
-        # 64 channels in half precision are a cache line of 128 bytes.
-        "BLOCK_C": 64 if mask.element_size() == 2 else 32,
-        # 128 x 64 logits in float32 are 32 registers a thread with eight warps.
-        "num_warps": 8 if block_q == 128 else 4,
-    }
-    launch(pack_product_kernel, words, grid, *tensors, **sizes, **settings)
+        key = LaunchKey.of(mask, head_dim=1, work=work)
+        run_tuned("pack", key, queries, pack_candidates(), run)
+    else:
+        key = LaunchKey.of(mask, head_dim=mask.shape[2], work=work)
+        run_tuned("pack_product", key, queries, pack_product_candidates(features), run)

@@ -14,22 +14,29 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._tuning import Config, LaunchKey
 from .reference import edge_rows
 from .triton_common import (
     LOG2_E,
-    Plan,
     edge_scores,
     head_range,
+    launch,
     load_row,
     load_rows,
-    plan,
     program_place,
     row_of,
+    slot_count,
     slots_of,
     store_row,
 )
-
-_MERGE_WARPS = 4
+from .triton_tiles import (
+    blocks,
+    key_candidates,
+    launch_key,
+    merge_config,
+    run_tuned,
+    span_candidates,
+)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges", "span_size"])
@@ -108,14 +115,14 @@ def sum_kernel(
     D: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    BLOCK_P: tl.constexpr,
+    BLOCK_E: tl.constexpr,
 ):
     row, group = program_place(groups)
     heads, m_heads = head_range(group, HEADS, BLOCK_M)
     first, last = slots_of(row, offsets, span_size)
     b_sum = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    for start in range(first, last, BLOCK_P):
-        slots = start + tl.arange(0, BLOCK_P)
+    for start in range(first, last, BLOCK_E):
+        slots = start + tl.arange(0, BLOCK_E)
         strides = (HEADS * D, D, 1)
         b_sum += tl.sum(
             load_rows(sums, slots, slots < last, strides, heads, m_heads, D, BLOCK_D), 0
@@ -209,59 +216,63 @@ def backward(
     if q.numel() == 0 or indices.numel() == 0:
         zeros = *(x.new_zeros(x.shape) for x in (q, k, v)), lse.new_zeros(indices.shape)
         return tuple(x if need else None for x, need in zip(zeros, needs, strict=True))
-    chosen = plan(q, indices)
+    rows, heads, dim = q.shape
+    edges = indices.shape[0]
     delta = (grad_out.float() * out.float()).sum(-1)
     indices, offsets = indices.contiguous(), offsets.contiguous()
     bias = None if bias is None else bias.contiguous()
     of_rows = (q, k, v, grad_out, lse, delta)
     strides = [x.stride() for x in of_rows[:4]]
-    grad_q = grad_k = grad_v = grad_bias = None
+    key = launch_key(q, indices)
+    grads: list[Tensor | None] = [None] * 4
     if needs[0] or needs[3]:
-        sums = lse.new_empty((chosen.slots if needs[0] else 0, chosen.heads, chosen.dim))
-        by_group = lse.new_empty((chosen.groups, chosen.edges if needs[3] else 0))
-        chosen.launch(
-            query_kernel,
-            q,
-            chosen.spans,
-            *(*of_rows, indices, offsets, bias, sums, by_group),
-            *(*strides, scale, chosen.rows, chosen.edges, chosen.span_size),
-            BLOCK_E=chosen.block_e,
-            BIASED=bias is not None,
-            OF_Q=needs[0],
-            OF_BIAS=needs[3],
-            num_warps=1,
-        )
-        grad_q = _merged(sums, offsets, q, chosen) if needs[0] else None
-        grad_bias = by_group.sum(0) if needs[3] else None
+
+        def of_queries(config: Config) -> None:
+            span, constants = config["SPAN"], blocks(config, q)
+            groups = triton.cdiv(heads, constants["BLOCK_M"])
+            slots = slot_count(edges, rows, span)
+            sums = lse.new_empty((slots if needs[0] else 0, heads, dim))
+            by_group = lse.new_empty((groups, edges if needs[3] else 0))
+            launch(
+                query_kernel,
+                q,
+                triton.cdiv(edges, span),
+                *(*of_rows, indices, offsets, bias, sums, by_group),
+                *(*strides, scale, rows, edges, span),
+                BIASED=bias is not None,
+                OF_Q=needs[0],
+                OF_BIAS=needs[3],
+                **constants,
+            )
+            grads[0] = _merged(sums, offsets, q, span, key) if needs[0] else None
+            grads[3] = by_group.sum(0) if needs[3] else None
+
+        run_tuned("query", key, span_candidates(), of_queries)
     if needs[1] or needs[2]:
         order, begins = _by_key(indices, k.shape[0])
-        grad_k = k.new_empty(k.shape) if needs[1] else None
-        grad_v = v.new_empty(v.shape) if needs[2] else None
-        chosen.launch(
-            key_kernel,
-            q,
-            k.shape[0],
-            *(*of_rows, bias, order, edge_rows(offsets, chosen.edges), begins, grad_k, grad_v),
-            *(*strides, scale),
-            # A key has few rows: a smaller tile is empty less often.
-            BLOCK_E=triton.cdiv(chosen.block_e, 2),
-            BIASED=bias is not None,
-            OF_K=needs[1],
-            OF_V=needs[2],
-            num_warps=1,
-        )
-    return grad_q, grad_k, grad_v, grad_bias
+        lists = (order, edge_rows(offsets, edges), begins)
+        grads[1] = k.new_empty(k.shape) if needs[1] else None
+        grads[2] = v.new_empty(v.shape) if needs[2] else None
+
+        def of_keys(config: Config) -> None:
+            launch(
+                key_kernel,
+                q,
+                k.shape[0],
+                *(*of_rows, bias, *lists, *grads[1:3], *strides, scale),
+                BIASED=bias is not None,
+                OF_K=needs[1],
+                OF_V=needs[2],
+                **blocks(config, q),
+            )
+
+        run_tuned("key", key, key_candidates(), of_keys)
+    return tuple(grads)
 
 
-def _merged(sums: Tensor, offsets: Tensor, q: Tensor, chosen: Plan) -> Tensor:
+def _merged(sums: Tensor, offsets: Tensor, q: Tensor, span: int, key: LaunchKey) -> Tensor:
     """The sum of each row's pieces, in the shape and type of q."""
     grad_q = q.new_empty(q.shape)
-    chosen.launch(
-        sum_kernel,
-        q,
-        chosen.rows,
-        *(sums, offsets, grad_q, chosen.span_size),
-        BLOCK_P=chosen.block_e * _MERGE_WARPS,
-        num_warps=_MERGE_WARPS,
-    )
+    constants = blocks(merge_config("sum", key), q)
+    launch(sum_kernel, q, q.shape[0], sums, offsets, grad_q, span, **constants)
     return grad_q

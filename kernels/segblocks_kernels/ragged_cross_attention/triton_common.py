@@ -11,28 +11,17 @@ a slot, the pieces of a row are neighbours, and nobody has to count them.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._device import on_device
+
 LOG2_E = tl.constexpr(math.log2(math.e))
 LN_2 = tl.constexpr(math.log(2.0))
-# Numbers of a tile: 64 a lane of one warp, which with as many products stays below 255 registers.
-# A warp then has 16 rows of k and v under way at M=8 and D=32: latency is hidden without more.
-_TILE = 2048
-# Of a row, what one program takes: 16 bytes a lane of one warp, at four bytes a number or two.
-_ROW = 256
-# About this many spans, several for each scheduler of a large GPU ...
-_SPANS = 4096
-# ... but long enough for a piece, which goes through memory in float32, to be a small part of it.
-_SHORTEST_SPAN = 32
-_LONGEST_SPAN = 256
 
 
 @triton.jit
@@ -112,74 +101,15 @@ def slots_of(row, offsets, span_size):
     return row + first, row + last
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Sizes and compile-time choices of the launches over one set of lists.
-
-    Args:
-        rows, edges, heads, dim: R, E, M and D.
-        block_m, block_d: heads and channels of a program, powers of two.
-        block_e: edges that it looks at together.
-        span_size: edges of a span.
-    """
-
-    rows: int
-    edges: int
-    heads: int
-    dim: int
-    block_m: int
-    block_d: int
-    block_e: int
-    span_size: int
-
-    @property
-    def groups(self) -> int:
-        """Groups of heads."""
-        return triton.cdiv(self.heads, self.block_m)
-
-    @property
-    def spans(self) -> int:
-        """Spans of edges."""
-        return triton.cdiv(self.edges, self.span_size)
-
-    @property
-    def slots(self) -> int:
-        """Room for all pieces."""
-        return self.spans + self.rows
-
-    @property
-    def blocks(self) -> dict[str, int]:
-        """The compile-time arguments that all kernels have."""
-        return {
-            "HEADS": self.heads,
-            "D": self.dim,
-            "BLOCK_M": self.block_m,
-            "BLOCK_D": self.block_d,
-        }
-
-    def launch(self, kernel: Any, like: Tensor, owners: int, *arguments: Any, **extra: Any) -> None:
-        """Run one program an owner and group of heads, on the device of ``like``.
-
-        Triton launches on the current device, which need not be that of the tensors.
-        """
-        with torch.cuda.device_of(like) if like.is_cuda else contextlib.nullcontext():
-            kernel[(owners * self.groups,)](*arguments, self.groups, **self.blocks, **extra)
+def launch(
+    kernel: Any, like: Tensor, owners: int, *arguments: Any, HEADS: int, BLOCK_M: int, **extra: Any
+) -> None:
+    """Run one program for each owner and group of heads, on the device of ``like``."""
+    groups = triton.cdiv(HEADS, BLOCK_M)
+    with on_device(like.device):
+        kernel[(owners * groups,)](*arguments, groups, HEADS=HEADS, BLOCK_M=BLOCK_M, **extra)
 
 
-def plan(q: Tensor, indices: Tensor) -> Plan:
-    """Choose the tiles from shapes alone: lists stay where they are."""
-    rows, heads, dim = q.shape
-    edges = indices.shape[0]
-    block_d = triton.next_power_of_2(dim)
-    block_m = min(triton.next_power_of_2(heads), max(1, _ROW // block_d))
-    wanted = triton.next_power_of_2(triton.cdiv(edges, _SPANS))
-    return Plan(
-        rows=rows,
-        edges=edges,
-        heads=heads,
-        dim=dim,
-        block_m=block_m,
-        block_d=block_d,
-        block_e=min(_SHORTEST_SPAN, max(1, _TILE // (block_m * block_d))),
-        span_size=min(max(wanted, _SHORTEST_SPAN), _LONGEST_SPAN),
-    )
+def slot_count(edges: int, rows: int, span_size: int) -> int:
+    """Room for all pieces."""
+    return triton.cdiv(edges, span_size) + rows

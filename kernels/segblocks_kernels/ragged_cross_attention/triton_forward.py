@@ -9,22 +9,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._tuning import Config
 from .triton_common import (
     LN_2,
     edge_scores,
     head_range,
+    launch,
     load_row,
     load_rows,
-    plan,
     program_place,
     row_of,
+    slot_count,
     slots_of,
     store_row,
 )
-
-# Merging runs over contiguous memory: a whole row of 16384 edges has 128 pieces, and four warps
-# take them in 4 steps.
-_MERGE_WARPS = 4
+from .triton_tiles import blocks, launch_key, merge_config, run_tuned, span_candidates
 
 
 @triton.jit
@@ -112,14 +111,14 @@ def merge_kernel(
     D: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    BLOCK_P: tl.constexpr,
+    BLOCK_E: tl.constexpr,
 ):
     row, group = program_place(groups)
     heads, m_heads = head_range(group, HEADS, BLOCK_M)
     first, last = slots_of(row, offsets, span_size)
     peak, total, b_sum = empty_softmax(BLOCK_M, BLOCK_D)
-    for start in range(first, last, BLOCK_P):
-        slots = start + tl.arange(0, BLOCK_P)
+    for start in range(first, last, BLOCK_E):
+        slots = start + tl.arange(0, BLOCK_E)
         inside = slots < last
         places = slots[:, None] * HEADS + heads[None, :]
         mask = inside[:, None] & m_heads[None, :]
@@ -153,28 +152,28 @@ def forward(
     if q.numel() == 0 or indices.numel() == 0:
         return q.new_zeros(q.shape), lse.zero_()
     out = q.new_empty(q.shape)
-    chosen = plan(q, indices)
-    peaks, totals = lse.new_empty((2, chosen.slots, chosen.heads))
-    sums = lse.new_empty((chosen.slots, chosen.heads, chosen.dim))
+    rows, heads, dim = q.shape
+    edges = indices.shape[0]
     indices, offsets = indices.contiguous(), offsets.contiguous()
-    chosen.launch(
-        span_kernel,
-        q,
-        chosen.spans,
-        *(q, k, v, indices, offsets, None if bias is None else bias.contiguous()),
-        *(peaks, totals, sums),
-        *(q.stride(), k.stride(), v.stride()),
-        *(scale, chosen.rows, chosen.edges, chosen.span_size),
-        BLOCK_E=chosen.block_e,
-        BIASED=bias is not None,
-        num_warps=1,
-    )
-    chosen.launch(
-        merge_kernel,
-        q,
-        chosen.rows,
-        *(peaks, totals, sums, offsets, out, lse, chosen.span_size),
-        BLOCK_P=chosen.block_e * _MERGE_WARPS,
-        num_warps=_MERGE_WARPS,
-    )
+    bias = None if bias is None else bias.contiguous()
+    key = launch_key(q, indices)
+
+    def run(config: Config) -> None:
+        span = config["SPAN"]
+        slots = slot_count(edges, rows, span)
+        peaks, totals = lse.new_empty((2, slots, heads))
+        sums = lse.new_empty((slots, heads, dim))
+        launch(
+            span_kernel,
+            q,
+            triton.cdiv(edges, span),
+            *(q, k, v, indices, offsets, bias, peaks, totals, sums),
+            *(q.stride(), k.stride(), v.stride(), scale, rows, edges, span),
+            BIASED=bias is not None,
+            **blocks(config, q),
+        )
+        pieces = (peaks, totals, sums, offsets, out, lse, span)
+        launch(merge_kernel, q, rows, *pieces, **blocks(merge_config("merge", key), q))
+
+    run_tuned("forward", key, span_candidates(), run)
     return out, lse

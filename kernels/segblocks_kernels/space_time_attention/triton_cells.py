@@ -86,7 +86,7 @@ def token_offsets(frame, row, strides):
 @triton.jit
 def load_rows(base, offsets, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
     """Rows (block, BLOCK_D) of a tensor (B, T, N, M, D); zeros where there is no token."""
-    d = tl.arange(0, BLOCK_D)
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
     pointers = base + offsets[:, None] + d[None, :] * strides[4]
     if HEAD_DIM == BLOCK_D:
         return tl.load(pointers, mask=inside[:, None], other=0.0)
@@ -120,7 +120,7 @@ def store_rows(
     base, values, offsets, inside, strides, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Write what ``load_rows`` would read."""
-    d = tl.arange(0, BLOCK_D)
+    d = tl.arange(0, BLOCK_D).to(tl.int64)
     pointers = base + offsets[:, None] + d[None, :] * strides[4]
     mask = inside[:, None]
     if HEAD_DIM != BLOCK_D:
@@ -130,7 +130,7 @@ def store_rows(
 
 @triton.jit
 def program_place(num_blocks, num_heads, grid_rows, grid_columns):
-    """Clip (int64), head, cell row, cell column and block of this program.
+    """Clip, head (int64 both), cell row, cell column and block of this program.
 
     Heads run fastest: the heads of a token share cache lines.
     """
@@ -141,7 +141,8 @@ def program_place(num_blocks, num_heads, grid_rows, grid_columns):
     program = program // num_blocks
     column = program % grid_columns
     program = program // grid_columns
-    return (program // grid_rows).to(tl.int64), head, program % grid_rows, column, block
+    clip = (program // grid_rows).to(tl.int64)
+    return clip, head.to(tl.int64), program % grid_rows, column, block
 
 
 def kernel_arguments(x: Tensor, cells: Cells, *, placed: bool) -> dict[str, Any]:
