@@ -23,16 +23,11 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 # Skipped as a mark, so that no fixture of a skipped benchmark is made.
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-        ],
-    ),
-]
+GPU = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+)
+DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 
 
 @pytest.fixture(params=DEVICES)

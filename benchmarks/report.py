@@ -45,6 +45,7 @@ FIELDS = (
     "torch",
     "triton",
     "python",
+    "commit",
     "date",
 )
 

@@ -7,7 +7,12 @@ import sys
 
 import torch
 
-from benchmarks.kernels.bench_ragged_cross_attention import CONTENDERS, NUM_KEYS, make_edges
+from segblocks.bench import Setting
+from segblocks.bench.ragged_cross_attention import SUITE
+from segblocks.bench.shapes import Ragged
+
+SMALL = Ragged(background_points=2, object_points=2)
+LARGE = Ragged(background_points=16384, object_points=1187)
 
 
 def peak_mib() -> float:
@@ -15,18 +20,20 @@ def peak_mib() -> float:
 
 
 def main(name: str) -> None:
-    lengths = [16384] * 16 + [1187] * 32
-    q = torch.randn(len(lengths), 8, 32, requires_grad=True)
-    k, v = (torch.randn(NUM_KEYS, 8, 32, requires_grad=True) for _ in range(2))
+    [contender] = [each for each in SUITE.contenders if each.name == name]
+    setting = Setting(torch.device("cpu"), "fp32", "fwd+bwd")
 
-    def run(edges) -> None:
-        CONTENDERS[name](q, k, v, edges).sum().backward()
+    def report(shape: Ragged) -> None:
+        problem = SUITE.make(shape, setting)
+        tensors = [tensor.requires_grad_() for tensor in problem.tensors]
+        before = peak_mib()
+        out = contender.function(problem.given, *tensors)
+        assert isinstance(out, torch.Tensor)
+        out.sum().backward()
+        print(f"{name}: {peak_mib() - before:.0f} MiB for {len(problem.given.indices)} edges")
 
-    run(make_edges([2] * len(lengths), "cpu"))  # gradients and libraries are there from now on
-    edges = make_edges(lengths, "cpu")
-    before = peak_mib()
-    run(edges)
-    print(f"{name}: {peak_mib() - before:.0f} MiB for {len(edges.indices)} edges")
+    report(SMALL)  # libraries are there from now on
+    report(LARGE)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segblocks.bench.compare import Row, compare
+from segblocks.bench.compare import Prepared, Row, compare, prepare
 from segblocks.bench.measurement import Measurement, measure, measure_together, peak_memory
 from segblocks.bench.shapes import parse_shape
 from segblocks.bench.suite import Contender, Problem, Setting, Suite
@@ -10,6 +10,7 @@ from segblocks.bench.suite import Contender, Problem, Setting, Suite
 __all__ = [
     "Contender",
     "Measurement",
+    "Prepared",
     "Problem",
     "Row",
     "Setting",
@@ -19,4 +20,5 @@ __all__ = [
     "measure_together",
     "parse_shape",
     "peak_memory",
+    "prepare",
 ]

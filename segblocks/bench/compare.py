@@ -80,13 +80,7 @@ def compare(
     Raises:
         ValueError: sizes that the operation cannot have.
     """
-    # Earlier shapes may have used up the recompilations that PyTorch allows; it then goes on
-    # uncompiled without a word. Where nothing was compiled, nothing has to be loaded for this.
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()
-    problem = suite.make(shape, setting)
-    wanted = _wanted(suite, problem, setting)
-    checked = [_check(contender, problem, setting, wanted, suite) for contender in contenders]
+    checked = prepare(suite, shape, setting, contenders)
     calls = [found.call for found in checked if found.call is not None]
     taken = iter(
         measure_together(calls, setting.device, budget=budget, flush_l2=flush_l2, clock=clock)
@@ -105,30 +99,72 @@ def compare(
     ]
 
 
-class _Checked(NamedTuple):
-    """What to time, or why not to; and the error, where there are outputs."""
+class Prepared(NamedTuple):
+    """A contender before the clock.
+
+    Attributes:
+        call: what to time; None where it did not run or is wrong.
+        error: as in :class:`Row`.
+        refused: as in :class:`Row`.
+    """
 
     call: Callable[[], Outcome] | None
     error: float | None
     refused: str | None
 
 
+def prepare(
+    suite: Suite, shape: Any, setting: Setting, contenders: Sequence[Contender]
+) -> list[Prepared]:
+    """Compare contenders with the oracle, each once.
+
+    Args:
+        suite: of the operation.
+        shape: of ``suite.shapes`` or another of the same dataclass.
+        setting: device, type, direction.
+        contenders: of the suite.
+
+    Returns:
+        One a contender: a call, or why there is none. Where the oracle itself fails, as it does
+        without memory, there is no call at all.
+
+    Example:
+        >>> from segblocks.bench import parse_shape, ragged_cross_attention
+        >>> suite = ragged_cross_attention.SUITE
+        >>> _, shape = parse_shape("background_points=9,object_points=3,keys=20", suite.shapes)
+        >>> setting = Setting(torch.device("cpu"), "fp32", "fwd")
+        >>> [found.error for found in prepare(suite, shape, setting, suite.contenders[:1])]
+        [0.0]
+    """
+    # Earlier shapes may have used up the recompilations that PyTorch allows; it then goes on
+    # uncompiled without a word. Where nothing was compiled, nothing has to be loaded for this.
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    try:
+        problem = suite.make(shape, setting)
+        wanted = _wanted(suite, problem, setting)
+    except RuntimeError as failure:
+        reason = f"nothing to compare with, the oracle failed: {_first_line(failure)}"
+        return [Prepared(None, None, reason) for _ in contenders]
+    return [_check(contender, problem, setting, wanted, suite) for contender in contenders]
+
+
 def _check(
     contender: Contender, problem: Problem, setting: Setting, wanted: Outcome, suite: Suite
-) -> _Checked:
+) -> Prepared:
     if reason := contender.unavailable(setting):
-        return _Checked(None, None, reason)
+        return Prepared(None, None, reason)
     try:
         call = _call(contender.function, problem, setting)
         error = _largest_error(call(), wanted)
     except (RuntimeError, ValueError, ImportError) as failure:
-        return _Checked(None, None, f"failed: {_first_line(failure)}")
+        return Prepared(None, None, f"failed: {_first_line(failure)}")
     limit = suite.tolerance[setting.dtype]
     # A NaN is not within any limit.
     if not error <= limit:
         reason = f"wrong: relative error {error:.1e}, allowed {limit:.0e}"
-        return _Checked(None, error, reason)
-    return _Checked(call, error, None)
+        return Prepared(None, error, reason)
+    return Prepared(call, error, None)
 
 
 def _wanted(suite: Suite, problem: Problem, setting: Setting) -> Outcome:

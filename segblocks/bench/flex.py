@@ -1,4 +1,4 @@
-"""FlexAttention, compiled."""
+"""FlexAttention, compiled, and where it is a contender."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import cache
 from typing import Any
 
 import torch
+
+from segblocks.bench.suite import Setting
 
 
 @cache
@@ -22,3 +24,15 @@ def flex_attention() -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=False)
+
+
+def flex_unavailable(setting: Setting) -> str | None:
+    """Why FlexAttention is left out, or None on a GPU.
+
+    Example:
+        >>> flex_unavailable(Setting(torch.device("cuda"), "fp32", "fwd")) is None
+        True
+    """
+    if setting.device.type == "cuda":
+        return None
+    return "compiled for GPUs alone: a CPU takes minutes for each shape, and has no backward"

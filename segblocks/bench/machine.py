@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def describe_machine(note: str | None = None, clock: str = "wall") -> dict[str, 
         "torch": torch.__version__,
         "triton": _version("triton"),
         "segblocks": __version__,
+        "commit": _commit(),
         "system": platform.platform(),
         "clock": clock,
         "note": note,
@@ -55,6 +57,22 @@ def _cpu_model() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit that this code is, with "-dirty" behind it after changes; None once installed."""
+    root = Path(__file__).parents[2]
+    # A package that is installed below another project's checkout is none of its commits.
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*"]
+    try:
+        told = subprocess.run(
+            [*command, "--dirty"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()
 
 
 def _version(package: str) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from segblocks.bench.flex import flex_attention
+from segblocks.bench.flex import flex_attention, flex_unavailable
 from segblocks.bench.shapes import MASKED, Masked
 from segblocks.bench.suite import (
     OURS,
@@ -18,15 +19,23 @@ from segblocks.bench.suite import (
     Problem,
     Setting,
     Suite,
-    needs_package,
+    xformers_unavailable,
 )
-from segblocks.ops import masked_cross_attention
+from segblocks.ops import MaskFromFeatures, masked_cross_attention
+
+# Of mask embeddings and mask features.
+_CHANNELS = 256
 
 
 class _Given(NamedTuple):
-    """Mask logits (B, Q, N); making a mask of them is a part of every contender."""
+    """The factors of the mask logits; making a mask of them is a part of every contender."""
 
-    logits: Tensor
+    embeddings: Tensor
+    features: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        return self.embeddings @ self.features.mT
 
 
 def _make(shape: Masked, setting: Setting) -> Problem:
@@ -36,18 +45,28 @@ def _make(shape: Masked, setting: Setting) -> Problem:
         x = torch.randn(shape.batch, length, shape.heads, shape.dim, generator=generator)
         return x.to(setting.device, setting.torch_dtype)
 
+    def draw_whole(length: int) -> Tensor:
+        return torch.randint(-2, 3, (shape.batch, length, _CHANNELS), generator=generator).float()
+
     tensors = draw(shape.queries), draw(shape.keys), draw(shape.keys)
-    # A sixth of the keys are inside, and one query has an empty mask.
-    logits = torch.randn(shape.batch, shape.queries, shape.keys, generator=generator) - 1.0
-    logits[:, 0] = -1.0
-    return Problem(tensors, _Given(logits.to(setting.device)))
+    # Whole numbers: the sign of a logit does not depend on who rounds. About a sixth of the keys
+    # are inside, and one query has an empty mask.
+    embeddings, features = draw_whole(shape.queries), draw_whole(shape.keys)
+    embeddings[..., 0], features[..., 0] = 1.0, -32.0
+    embeddings[:, 0, 1:] = 0.0
+    factors = (x.to(setting.device, setting.torch_dtype) for x in (embeddings, features))
+    return Problem(tensors, _Given(*factors))
 
 
 def _with_backend(backend: str) -> Callable[..., Tensor]:
     def attend(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return masked_cross_attention(q, k, v, given.logits, backend=backend)
+        return masked_cross_attention(q, k, v, MaskFromFeatures(*given), backend=backend)
 
     return attend
+
+
+def _from_logits(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return masked_cross_attention(q, k, v, given.logits)
 
 
 def _keep_per_head(logits: Tensor, heads: int) -> Tensor:
@@ -68,6 +87,24 @@ def _with_weights(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     scores = (q * q.shape[-1] ** -0.5 @ k.mT).masked_fill(~keep, -torch.inf)
     return (scores.softmax(-1) @ v).transpose(1, 2)
+
+
+@cache
+def _module(heads: int, dim: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Attention whose four projections leave everything as it is."""
+    width = heads * dim
+    module = nn.MultiheadAttention(width, heads, batch_first=True, device=device, dtype=dtype)
+    identity = torch.eye(width, device=device, dtype=dtype)
+    module.in_proj_weight.data.copy_(identity.repeat(3, 1))
+    module.out_proj.weight.data.copy_(identity)
+    return module.requires_grad_(False)
+
+
+def _multihead(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    blocked = ~_keep_per_head(given.logits, q.shape[2]).flatten(0, 1)
+    module = _module(q.shape[2], q.shape[3], q.device, q.dtype)
+    out = module(*(x.flatten(2) for x in (q, k, v)), attn_mask=blocked)[0]
+    return out.unflatten(2, q.shape[2:])
 
 
 def _keep(logits: Tensor) -> Tensor:
@@ -108,18 +145,24 @@ SUITE = Suite(
     make=_make,
     oracle=_with_backend("reference"),
     contenders=(
-        Contender(OURS, "what a call that names no backend runs", _with_backend("auto")),
+        Contender(
+            OURS, "what a call that names no backend runs, from features", _with_backend("auto")
+        ),
+        Contender("segblocks_logits", "the same from logits, made by a product", _from_logits),
         Contender(
             "reference", "our specification: SDPA, a mask for all heads", _with_backend("reference")
         ),
         Contender("sdpa", "SDPA, a copy of the mask a head", _sdpa),
+        Contender("weights", "attention with its matrix, a copy of the mask a head", _with_weights),
         Contender(
-            "weights",
-            "attention with its matrix, a copy of the mask a head: Mask2Former as published",
-            _with_weights,
+            "multihead_attention",
+            "nn.MultiheadAttention, projections included: Mask2Former as published",
+            _multihead,
         ),
-        Contender("flex", "FlexAttention with a block mask, which is made anew", _flex),
-        Contender("xformers", "xformers with a dense bias", _xformers, needs_package("xformers")),
+        Contender(
+            "flex", "FlexAttention with a block mask, which is made anew", _flex, flex_unavailable
+        ),
+        Contender("xformers", "xformers with a dense bias", _xformers, xformers_unavailable),
     ),
     tolerance=TOLERANCE,
 )

@@ -1,4 +1,4 @@
-"""Ragged cross-attention against gathering under autograd, padding, and packed sequences."""
+"""Ragged cross-attention against gathering under autograd, padding, a loop, and xformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segblocks.bench.suite import (
     Problem,
     Setting,
     Suite,
-    needs_package,
+    xformers_unavailable,
 )
 from segblocks.ops import ragged_cross_attention
 
@@ -31,10 +31,6 @@ class _Given(NamedTuple):
 
 
 def _make(shape: Ragged, setting: Setting) -> Problem:
-    if max(shape.background_points, shape.object_points) > shape.keys:
-        raise ValueError(
-            f"ragged_cross_attention: keys must be at least as many as points of a row, got {shape}"
-        )
     generator = torch.Generator().manual_seed(0)
     lengths = [shape.background_points] * shape.background + [shape.object_points] * shape.objects
     picked = [torch.randperm(shape.keys, generator=generator)[:length] for length in lengths]
@@ -82,25 +78,14 @@ def _padded(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=bias).squeeze(2)
 
 
-def _xformers(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    from xformers.ops import memory_efficient_attention  # type: ignore[import-not-found]
-    from xformers.ops.fmha.attn_bias import (  # type: ignore[import-not-found]
-        BlockDiagonalMask,
-    )
-
+def _looped(given: _Given, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     lengths = given.offsets.diff().tolist()
-    blocks = BlockDiagonalMask.from_seqlens([1] * len(q), lengths)
-    # It takes no bias beside the mask: one more channel, 1 in the query, adds it; and 7 of zeros,
-    # since channels come by eights.
-    scale = q.shape[-1] ** -0.5
-    extra = (given.bias / scale).to(k.dtype)[:, None, None].expand(-1, k.shape[1], 1)
-    keys = F.pad(torch.cat((k[given.indices], extra), -1), (0, 7))
-    queries = F.pad(F.pad(q, (0, 1), value=1.0), (0, 7))
-    values = F.pad(v[given.indices], (0, 8))
-    out = memory_efficient_attention(
-        queries[None], keys[None], values[None], attn_bias=blocks, scale=scale
-    )
-    return out[0, ..., : q.shape[-1]]
+    lists = given.indices.split(lengths), given.bias.to(q.dtype).split(lengths)
+    rows = []
+    for query, indices, bias in zip(q, *lists, strict=True):
+        keys, values = (x[indices].transpose(0, 1) for x in (k, v))
+        rows.append(F.scaled_dot_product_attention(query[:, None], keys, values, bias[None, None]))
+    return torch.stack(rows).squeeze(2)
 
 
 SUITE = Suite(
@@ -116,11 +101,12 @@ SUITE = Suite(
         ),
         Contender("gather", "gather every edge, under autograd", _gathered),
         Contender("padded_sdpa", "gather into padded lists, SDPA with a bias", _padded),
+        Contender("loop", "a loop over the rows: gather, SDPA with a bias", _looped),
         Contender(
             "xformers",
-            "gather, xformers' block-diagonal attention",
-            _xformers,
-            needs_package("xformers"),
+            "gather, xformers' block-diagonal attention: our backend of that name",
+            _with_backend("xformers"),
+            xformers_unavailable,
         ),
     ),
     tolerance=TOLERANCE,

@@ -47,3 +47,19 @@ def get_suite(name: str) -> Suite:
         f"unknown operation {name!r}; {advice}there are {', '.join(OPS)}, the models of "
         f"`segblocks list-models`, and MODEL.PART with {', '.join(PARTS)}"
     )
+
+
+def describe_names() -> str:
+    """Write what :func:`get_suite` knows, for the terminal.
+
+    Example:
+        >>> "space_time_attention" in describe_names()
+        True
+    """
+    from segblocks.bench.models import PARTS
+    from segblocks.zoo import list_models
+
+    lines = ["operations:", *(f"  {name}" for name in OPS)]
+    lines += ["models:", *(f"  {name}" for name in list_models())]
+    lines += [f"parts, as in {list_models()[0]}.{PARTS[0]}:", *(f"  .{part}" for part in PARTS)]
+    return "\n".join(lines)

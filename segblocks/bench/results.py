@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from segblocks._files import write_atomically
+from segblocks._files import expand, write_atomically
 from segblocks.bench.compare import Row
 from segblocks.bench.measurement import Measurement
 
@@ -27,6 +28,25 @@ class Results:
 
     machine: dict[str, Any]
     rows: tuple[Row, ...]
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Find out before the first minutes pass whether a file can be written.
+
+    Args:
+        path: the file to be.
+
+    Raises:
+        OSError: there is no such folder, it cannot be written to, or a folder has this name.
+    """
+    path = expand(path)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file", str(path))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "this folder cannot be written to", str(folder))
 
 
 def save_results(

@@ -7,6 +7,7 @@ multiples of 64, so that its neck and decoder work at 512x896 and 768x1280.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,6 +55,9 @@ class SpaceTime:
         cell: side of a cell at stride 32; the finer levels have twice and four times as much.
         heads: M.
         dim: channels of a head.
+
+    Raises:
+        ValueError: cells that hang over the border, which cannot be gathered.
     """
 
     frames: int = 3
@@ -62,6 +66,14 @@ class SpaceTime:
     cell: int = 2
     heads: int = 8
     dim: int = 32
+
+    def __post_init__(self) -> None:
+        side = STRIDES[0] * self.cell
+        if self.height % side or self.width % side:
+            raise ValueError(
+                f"space_time_attention: height and width must be multiples of {side}, "
+                f"so that cells can be gathered, got {self.height}x{self.width}"
+            )
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
@@ -103,6 +115,9 @@ class Ragged:
         keys: N, pixels to pick from.
         heads: M.
         dim: channels of a head.
+
+    Raises:
+        ValueError: a row with more points than there are keys.
     """
 
     background: int = 16
@@ -112,6 +127,14 @@ class Ragged:
     keys: int = 28672
     heads: int = 8
     dim: int = 32
+
+    def __post_init__(self) -> None:
+        most = max(self.background_points, self.object_points)
+        if most > self.keys:
+            raise ValueError(
+                "ragged_cross_attention: keys must be at least as many as the points of a row, "
+                f"got {self.keys} keys and {most} points"
+            )
 
 
 @dataclass(frozen=True)
@@ -186,7 +209,8 @@ def parse_shape(text: str, named: Mapping[str, S]) -> tuple[str, S]:
         The name (``text`` itself for sizes), and the shape.
 
     Raises:
-        ValueError: no such name or field, or a value that is no positive number.
+        ValueError: no such name (names close ones) or field, a field twice, a value that is no
+            positive number, or sizes that the operation cannot have.
 
     Example:
         >>> parse_shape("frames=5,height=256", SPACE_TIME)[1].frames
@@ -197,17 +221,21 @@ def parse_shape(text: str, named: Mapping[str, S]) -> tuple[str, S]:
     kind = type(next(iter(named.values())))
     defaults: dict[str, Any] = dataclasses.asdict(kind())  # type: ignore[call-overload]
     if "=" not in text:
+        close = difflib.get_close_matches(text, named, n=3)
+        advice = f"did you mean {' or '.join(close)}? " if close else ""
         raise ValueError(
-            f"unknown shape {text!r}; there are {', '.join(named)}, "
+            f"unknown shape {text!r}; {advice}there are {', '.join(named)}, "
             f"or give sizes: {','.join(f'{name}={value}' for name, value in defaults.items())}"
         )
     sizes: dict[str, int | float] = {}
     for word in text.split(","):
-        name, _, value = word.partition("=")
+        name, _, value = (part.strip() for part in word.partition("="))
         if name not in defaults:
             raise ValueError(
                 f"shape {text!r}: unknown size {name!r}, expected {', '.join(defaults)}"
             )
+        if name in sizes:
+            raise ValueError(f"shape {text!r}: {name} is given twice")
         sizes[name] = _positive(text, name, value, type(defaults[name]))
     return text, kind(**sizes)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segblocks.bench.flex import flex_attention
+from segblocks.bench.flex import flex_attention, flex_unavailable
 from segblocks.bench.shapes import SPACE_TIME, SpaceTime
 from segblocks.bench.suite import (
     OURS,
@@ -18,7 +18,7 @@ from segblocks.bench.suite import (
     Problem,
     Setting,
     Suite,
-    needs_package,
+    xformers_unavailable,
 )
 from segblocks.ops import space_time_attention
 
@@ -46,22 +46,14 @@ def cell_table(shape: SpaceTime) -> Tensor:
     """Number the tokens of each cell, as TarViS gathers them.
 
     Args:
-        shape: whose levels the cells cover without a rest.
+        shape: levels and cells.
 
     Returns:
         (cells, tokens of a cell in a frame) int64.
-
-    Raises:
-        ValueError: cells that hang over the border, which gathering cannot do.
     """
     columns = []
     start = 0
     for (height, width), side in zip(shape.levels, shape.cells, strict=True):
-        if height % side or width % side:
-            raise ValueError(
-                f"space_time_attention: height and width must be multiples of {32 * shape.cell}, "
-                f"so that cells can be gathered, got {shape.height}x{shape.width}"
-            )
         numbers = start + torch.arange(height * width).view(height, width)
         patches = numbers.unfold(0, side, side).unfold(1, side, side)
         columns.append(patches.reshape(-1, side * side))
@@ -136,12 +128,17 @@ SUITE = Suite(
             "gather cells, attention with its matrix, scatter: TarViS as published",
             _gathered(_with_weights),
         ),
-        Contender("gather_flex", "gather cells, FlexAttention, scatter", _gathered(_flex)),
+        Contender(
+            "gather_flex",
+            "gather cells, FlexAttention, scatter",
+            _gathered(_flex),
+            flex_unavailable,
+        ),
         Contender(
             "gather_xformers",
             "gather cells, xformers, scatter",
             _gathered(_xformers),
-            needs_package("xformers"),
+            xformers_unavailable,
         ),
     ),
     tolerance=TOLERANCE,

@@ -101,20 +101,15 @@ class Suite:
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
 
 
-def needs_package(package: str) -> Callable[[Setting], str | None]:
-    """Of a contender that runs where a package is installed.
-
-    Args:
-        package: module to import; pip knows it by the same name.
+def xformers_unavailable(setting: Setting) -> str | None:
+    """Why a contender that is made of xformers cannot run, or None where it can.
 
     Example:
-        >>> needs_package("json")(Setting(torch.device("cpu"), "fp32", "fwd")) is None
-        True
+        >>> xformers_unavailable(Setting(torch.device("cpu"), "fp32", "fwd"))
+        'the operators of xformers run on CUDA alone'
     """
-
-    def unavailable(setting: Setting) -> str | None:
-        if find_spec(package) is None:
-            return f"{package} is not installed (pip install {package})"
-        return None
-
-    return unavailable
+    if setting.device.type != "cuda":
+        return "the operators of xformers run on CUDA alone"
+    if find_spec("xformers") is None:
+        return "xformers is not installed (pip install 'segblocks[xformers]')"
+    return None

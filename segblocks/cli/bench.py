@@ -28,10 +28,12 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "op",
         metavar="OP",
-        nargs="+",
-        help="such as ms_deform_attn, tarvis_nano or tarvis_nano.neck",
+        nargs="*",
+        help="such as ms_deform_attn, tarvis_nano or tarvis_nano.neck; --list alone names them",
     )
-    parser.add_argument("--list", action="store_true", help="list shapes and contenders instead")
+    parser.add_argument(
+        "--list", action="store_true", help="list shapes and contenders, and measure nothing"
+    )
     parser.add_argument(
         "--shape",
         action="append",
@@ -86,17 +88,20 @@ def run(args: argparse.Namespace) -> None:
     """Print a table a problem, and store all of them."""
     from segblocks.bench.machine import describe_machine
     from segblocks.bench.registry import get_suite
-    from segblocks.bench.results import save_results
+    from segblocks.bench.results import check_target, save_results
     from segblocks.cli.device import choose_device
 
+    if not args.op:
+        _answer_without_op(args)
+        return
     device = choose_device(args.device)
-    suites = [get_suite(name) for name in args.op]
+    suites = [get_suite(name) for name in dict.fromkeys(args.op)]
     if args.flush_l2 and device.type != "cuda":
         raise ValueError(f"--flush-l2 needs a GPU, got --device {device}")
     if args.clock == "process" and device.type != "cpu":
         raise ValueError(f"--clock process is for the CPU, got --device {device}")
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise ValueError(f"{args.json}: there is no folder {args.json.parent}")
+    if args.json is not None:
+        check_target(args.json)
     settings = _settings(args, device)
     if args.list:
         print("\n\n".join(_described(suite, settings) for suite in suites))
@@ -116,13 +121,22 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.json}: {len(rows)} rows")
 
 
+def _answer_without_op(args: argparse.Namespace) -> None:
+    """List what there is, or ask for it."""
+    from segblocks.bench.registry import OPS, describe_names
+
+    if not args.list:
+        raise ValueError(f"bench: an OP is missing, such as {OPS[0]}; --list names all")
+    print(describe_names())
+
+
 def _settings(args: argparse.Namespace, device: Any) -> list[Setting]:
     from segblocks.bench import Setting
 
     return [
         Setting(device, dtype, direction)
-        for dtype in args.dtype or ("fp32",)
-        for direction in args.direction or _DIRECTIONS
+        for dtype in dict.fromkeys(args.dtype or ("fp32",))
+        for direction in dict.fromkeys(args.direction or _DIRECTIONS)
     ]
 
 
@@ -130,17 +144,19 @@ def _shapes(args: argparse.Namespace, suite: Suite, device_type: str) -> list[tu
     from segblocks.bench import parse_shape
 
     names = args.shape or (suite.small if device_type == "cpu" else suite.shapes)
-    return [parse_shape(name, suite.shapes) for name in names]
+    return [parse_shape(name, suite.shapes) for name in dict.fromkeys(names)]
 
 
 def _contenders(args: argparse.Namespace, suite: Suite) -> list[Contender]:
     known = {contender.name: contender for contender in suite.contenders}
+    if args.contenders == []:
+        raise ValueError(f"--contenders: no name is given; there are {', '.join(known)}")
     for name in args.contenders or ():
         if name not in known:
             raise ValueError(
                 f"--contenders: {suite.name} has no {name!r}; there are {', '.join(known)}"
             )
-    return [known[name] for name in args.contenders or known]
+    return [known[name] for name in dict.fromkeys(args.contenders or known)]
 
 
 def _measure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segblocks.bench import Contender, Problem, Setting, Suite, compare, parse_shape
+from segblocks.bench import Contender, Problem, Setting, Suite, compare, parse_shape, prepare
+from segblocks.bench.flex import flex_unavailable
 from segblocks.bench.registry import OPS, get_suite
-from segblocks.bench.shapes import CLIPS, Clip
+from segblocks.bench.shapes import CLIPS, Clip, Masked
+from segblocks.bench.suite import everywhere, xformers_unavailable
+from segblocks.ops import ragged_cross_attention
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -25,8 +28,6 @@ SMALL = {
     "ragged_cross_attention": "background=2,background_points=30,objects=3,object_points=5,"
     "keys=40,heads=2,dim=8",
 }
-# A compiler a shape is too slow for a test; on a GPU the benchmark itself compares it.
-COMPILED = ("flex", "gather_flex")
 
 
 def doubling(*contenders: Contender, factor: float = 2.0, tolerance: float = 1e-3) -> Suite:
@@ -100,15 +101,13 @@ def test_the_oracle_has_more_digits() -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_every_contender_computes_the_operation(op: str, dtype: str) -> None:
     suite = get_suite(op)
-    name, shape = parse_shape(SMALL[op], suite.shapes)
-    contenders = [c for c in suite.contenders if c.name not in COMPILED]
-    rows = compare(suite, name, shape, Setting(CPU, dtype, "fwd+bwd"), contenders, budget=1e-3)
-    assert len(rows) >= 4
-    for row in rows:
-        if row.contender in ("cuda_op", "xformers", "gather_xformers"):
-            continue
-        assert row.refused is None, row
-        assert row.taken is not None
+    _, shape = parse_shape(SMALL[op], suite.shapes)
+    setting = Setting(CPU, dtype, "fwd+bwd")
+    found = prepare(suite, shape, setting, suite.contenders)
+    reasons = [contender.unavailable(setting) for contender in suite.contenders]
+    assert reasons.count(None) >= 3
+    assert [each.refused for each in found] == reasons
+    assert [each.call is None for each in found] == [reason is not None for reason in reasons]
 
 
 @pytest.mark.parametrize("op", ["space_time_attention", "masked_cross_attention"])
@@ -116,68 +115,67 @@ def test_xformers_is_called_as_it_wants(op: str, monkeypatch: pytest.MonkeyPatch
     def memory_efficient_attention(
         q: Tensor, k: Tensor, v: Tensor, attn_bias: Tensor | None = None
     ) -> Tensor:
-        assert attn_bias is None or attn_bias.shape == (*q.shape[:1], q.shape[2], *_lengths(q, k))
+        lengths = q.shape[1], k.shape[1]
+        assert attn_bias is None or attn_bias.shape == (q.shape[0], q.shape[2], *lengths)
         assert attn_bias is None or attn_bias.stride(-2) % 8 == 0
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_bias).transpose(1, 2)
 
-    _install(monkeypatch, memory_efficient_attention)
-    _check_xformers(op)
-
-
-def test_xformers_gets_packed_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    class BlockDiagonalMask:
-        @staticmethod
-        def from_seqlens(queries: list[int], keys: list[int]) -> Tensor:
-            blocks = [torch.ones(q, k) for q, k in zip(queries, keys, strict=True)]
-            return torch.block_diag(*blocks) > 0
-
-    def memory_efficient_attention(
-        q: Tensor, k: Tensor, v: Tensor, attn_bias: Tensor, scale: float
-    ) -> Tensor:
-        assert q.shape[-1] % 8 == k.shape[-1] % 8 == v.shape[-1] % 8 == 0
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_bias, scale=scale)
-        return out.transpose(1, 2)
-
-    _install(monkeypatch, memory_efficient_attention, BlockDiagonalMask)
-    _check_xformers("ragged_cross_attention")
-
-
-def _lengths(q: Tensor, k: Tensor) -> tuple[int, int]:
-    return q.shape[1], k.shape[1]
-
-
-def _install(
-    monkeypatch: pytest.MonkeyPatch, attention: Callable[..., Tensor], blocks: type | None = None
-) -> None:
-    for name in ("xformers", "xformers.ops", "xformers.ops.fmha", "xformers.ops.fmha.attn_bias"):
+    for name in ("xformers", "xformers.ops"):
         module = ModuleType(name)
-        module.memory_efficient_attention = attention  # type: ignore[attr-defined]
-        module.BlockDiagonalMask = blocks  # type: ignore[attr-defined]
+        module.memory_efficient_attention = memory_efficient_attention  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr("segblocks.bench.suite.find_spec", lambda name: object())
-
-
-def _check_xformers(op: str) -> None:
     suite = get_suite(op)
-    name, shape = parse_shape(SMALL[op], suite.shapes)
+    _, shape = parse_shape(SMALL[op], suite.shapes)
     [contender] = [c for c in suite.contenders if c.name.endswith("xformers")]
     setting = Setting(CPU, "fp32", "fwd+bwd")
-    [row] = compare(suite, name, shape, setting, [contender], budget=1e-3)
-    assert row.refused is None
-    assert row.taken is not None
+    contender = replace(contender, unavailable=everywhere)
+    [found] = prepare(suite, shape, setting, [contender])
+    assert found.refused is None
+    assert found.call is not None
 
 
-def test_cells_that_cannot_be_gathered() -> None:
-    suite = get_suite("space_time_attention")
-    _, shape = parse_shape("height=96", suite.shapes)
-    with pytest.raises(ValueError, match=r"multiples of 64, .* got 96x896"):
-        suite.make(shape, Setting(CPU, "fp32", "fwd"))
+def test_packed_lists_are_our_backend_of_xformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
+    def attend(*tensors: Tensor, backend: str) -> Tensor:
+        asked.append(backend)
+        return ragged_cross_attention(*tensors, backend="reference")
 
-def test_rows_with_more_points_than_keys() -> None:
+    monkeypatch.setattr("segblocks.bench.ragged_cross_attention.ragged_cross_attention", attend)
     suite = get_suite("ragged_cross_attention")
-    _, shape = parse_shape("keys=100", suite.shapes)
-    with pytest.raises(ValueError, match="keys must be at least"):
-        suite.make(shape, Setting(CPU, "fp32", "fwd"))
+    _, shape = parse_shape(SMALL[suite.name], suite.shapes)
+    contender = replace(suite.contenders[-1], unavailable=everywhere)
+    [found] = prepare(suite, shape, Setting(CPU, "fp32", "fwd"), [contender])
+    assert found.error == 0.0
+    assert asked == ["reference", "xformers"]
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_what_runs_on_gpus_alone(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = object() if installed else None
+    monkeypatch.setattr("segblocks.bench.suite.find_spec", lambda name: spec)
+    missing = None if installed else "xformers is not installed (pip install 'segblocks[xformers]')"
+    gpu = Setting(torch.device("cuda"), "fp32", "fwd")
+    assert xformers_unavailable(gpu) == missing
+    assert xformers_unavailable(replace(gpu, device=CPU)) is not None
+    assert flex_unavailable(gpu) is None
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+def test_the_mask_does_not_depend_on_rounding(dtype: str) -> None:
+    suite = get_suite("masked_cross_attention")
+    shape = Masked(queries=8, keys=2000, heads=1, dim=4)
+    logits = suite.make(shape, Setting(CPU, dtype, "fwd")).given.logits
+    exact = suite.make(shape, Setting(CPU, "fp32", "fwd")).given
+    exact = exact.embeddings.double() @ exact.features.double().mT
+    assert torch.equal(logits >= 0, exact >= 0)
+    assert not (exact[0, 0] >= 0).any()
+    assert 0.1 < (exact[0, 1:] >= 0).double().mean() < 0.25
+
+
+def test_an_oracle_without_memory_is_a_reason() -> None:
+    suite = replace(doubling(Contender("right", "", lambda given, x: x + x)), oracle=fail)
+    [row] = run(suite)
+    assert row.taken is None
+    assert row.refused == "nothing to compare with, the oracle failed: out of memory"

@@ -30,17 +30,29 @@ def test_levels() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("480", "unknown shape '480'; there are 256x448_T2, .*frames=3,height=512"),
+        ("4k", "unknown shape '4k'; there are 256x448_T2, .*frames=3,height=512"),
         ("depth=3", "unknown size 'depth', expected frames, height, width, cell, heads, dim"),
         ("frames=0", "frames must be a positive whole number, got '0'"),
         ("frames=1.5", "positive whole number, got '1.5'"),
         ("frames=", "positive whole number, got ''"),
         ("frames=1,", "unknown size ''"),
+        ("frames=1,frames=2", "frames is given twice"),
+        ("480p_T4", "did you mean 480p_T8"),
+        ("height=96", r"multiples of 64, .* got 96x896"),
     ],
 )
 def test_what_is_no_shape(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_shape(text, shapes.SPACE_TIME)
+
+
+def test_spaces_around_sizes_do_not_matter() -> None:
+    assert parse_shape("frames = 2, cell=1", shapes.SPACE_TIME)[1] == shapes.SpaceTime(2, cell=1)
+
+
+def test_rows_with_more_points_than_keys() -> None:
+    with pytest.raises(ValueError, match=r"keys must be at least .* got 100 keys and 16384 points"):
+        parse_shape("keys=100", shapes.RAGGED)
 
 
 @pytest.mark.parametrize("sigma", ["inf", "nan", "-1", "wide"])
