@@ -14,7 +14,12 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from segblocks_kernels.ms_deform_attn import triton_backward, triton_forward, triton_sorted
+from segblocks_kernels.ms_deform_attn import (
+    triton_backward,
+    triton_forward,
+    triton_replicas,
+    triton_sorted,
+)
 from tests.kernels.deformable_cases import Case
 
 
@@ -72,10 +77,12 @@ if __name__ == "__main__":
     for module, name in (
         (triton_forward, "_forward_kernel"),
         (triton_backward, "_backward_kernel"),
+        (triton_replicas, "_fold_kernel"),
         (triton_sorted, "_sum_by_pixel_kernel"),
     ):
         setattr(module, name, _CompileOnly(name, getattr(module, name)))
-    # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither.
+    # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither. So many queries
+    # that the smaller level has copies.
     for shapes in (((16, 32), (1, 5)), ((7, 1), (3, 48))):
-        _compile(Case(shapes, dim=32, points=4, heads=8), torch.bfloat16)
+        _compile(Case(shapes, dim=32, points=4, heads=8, queries=100), torch.bfloat16)
     _compile(Case(((3, 3),), dim=24, points=1), torch.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from triton.runtime import driver
 
+from segblocks_kernels.ms_deform_attn import triton_replicas
 from segblocks_kernels.ms_deform_attn_fused import triton_backward, triton_forward
 from tests.kernels.deformable_gpu_compile import _AbsentGpu, _CompileOnly
 from tests.kernels.fused_deformable_cases import FusedCase
@@ -28,9 +29,12 @@ if __name__ == "__main__":
     for module, name in (
         (triton_forward, "_forward_kernel"),
         (triton_backward, "_backward_kernel"),
+        (triton_replicas, "_fold_kernel"),
     ):
         setattr(module, name, _CompileOnly(name, getattr(module, name)))
-    # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither.
+    # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither. So many points
+    # that the smaller level has copies.
     for shapes in (((16, 32), (1, 5)), ((7, 1), (3, 48))):
         for form in ("tokens", "Q"):
-            _compile(FusedCase(shapes, dim=32, points=4, heads=8, form=form), torch.bfloat16)
+            case = FusedCase(shapes, dim=32, points=4, heads=8, form=form, queries=100)
+            _compile(case, torch.bfloat16)

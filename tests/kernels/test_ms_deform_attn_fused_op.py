@@ -265,8 +265,9 @@ def test_the_kernels_compile_for_hopper(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     figures = [json.loads(line) for line in done.stdout.splitlines()]
-    # Once for both resolutions, with tokens as queries and with reference points.
-    assert [f["kernel"] for f in figures] == ["_forward_kernel", "_backward_kernel"] * 2
+    # Once for both resolutions, with tokens as queries, and with reference points and copies.
+    kernels = ["_forward_kernel", "_backward_kernel"]
+    assert [f["kernel"] for f in figures] == [*kernels, *kernels, "_fold_kernel"]
     assert all(f["loads"] > 0 for f in figures)
-    for backward in figures[1::2]:
+    for backward in (figures[1], figures[3]):
         assert backward["adds"] == backward["vector_adds"] > 0

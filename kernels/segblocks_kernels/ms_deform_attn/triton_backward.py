@@ -16,6 +16,7 @@ from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from .triton_common import (
+    candidates,
     is_inside,
     pixel_above,
     plan,
@@ -23,6 +24,7 @@ from .triton_common import (
     sample_position,
     token_offset,
 )
+from .triton_replicas import Sums, copy_of_level, with_limits
 from .triton_sorted import grad_value_sorted, locate
 
 
@@ -121,7 +123,7 @@ def differentiate_sample(
     return value_slope, x_slope, y_slope
 
 
-@triton.jit(do_not_specialize=["Q", "N"])
+@triton.jit(do_not_specialize=["Q", "N", "E", "B"])
 def _backward_kernel(
     p_grad_out,
     p_value,
@@ -131,12 +133,16 @@ def _backward_kernel(
     p_grad_locations,
     p_grad_weights,
     shapes,
+    counts,
     N,
+    E,
+    B,
     Q,
     M,
     D: tl.constexpr,
     L: tl.constexpr,
     P: tl.constexpr,
+    R: tl.constexpr,
     BQ: tl.constexpr,
     BD: tl.constexpr,
     WIDE: tl.constexpr,
@@ -170,10 +176,19 @@ def _backward_kernel(
         m_grad = m_grad & (o_d < D)[None, :]
     p_grad = p_grad_out + i_b * Q * pitch + i_m * D + o_q[:, None] * pitch + o_d[None, :]
     b_grad = tl.load(p_grad, mask=m_grad, other=0.0).to(ACC)  # [BQ, BD]
+    copies = (B - i_b) * N + i_b * E
     start = 0
+    first = 0
     for level in tl.static_range(L):
         height = decode_size(shapes[2 * level])
         width = decode_size(shapes[2 * level + 1])
+        p_level = p_grad_value
+        if R > 1:
+            count = decode_size(counts[level])
+            copy = i_tile % count
+            pixels = height * width
+            p_level = copy_of_level(p_grad_value, copy, copies, first, start, pixels, pitch)
+            first += (count - 1) * pixels
         for point in range(P):
             o_sample = (o_q * M + i_m) * (L * P) + (level * P + point)
             x, y = sample_position(p_locations, o_sample, m_q, height, width, ACC)
@@ -181,7 +196,7 @@ def _backward_kernel(
             left, top = pixel_above(x, y, -2.0)
             value_slope, x_slope, y_slope = differentiate_sample(
                 p_value,
-                p_grad_value,
+                p_level,
                 b_grad,
                 left,
                 top,
@@ -229,22 +244,28 @@ def backward_triton(
     inputs = [t.contiguous() for t in (grad_out, *sources)]
     # Sums of many small shares: never kept in half precision, cast once at the end.
     accumulator = launch.accumulator
-    summed = value.new_empty(value.shape, dtype=accumulator) if scatter else None
+    of_value = None
     others = [t.new_empty(t.shape, dtype=accumulator) if dots else None for t in sources[1:]]
 
     def run(config: Config) -> None:
-        if summed is not None:
-            summed.zero_()
+        nonlocal of_value
+        samples = launch.queries * launch.points
+        source = value if scatter else None
+        sums = Sums.zeros(source, spatial_shapes, samples, accumulator, config["R"])
         grid = launch.grid(config["BQ"])
         if grid[0] == 0:
+            of_value = sums.fold()
             return
         with on_device(value.device):
             _backward_kernel[grid](
                 *inputs,
-                summed,
+                sums.total,
                 *others,
                 encode_sizes(size for shape in spatial_shapes for size in shape),
+                encode_sizes(sums.counts),
                 value.shape[1],
+                sums.extra,
+                launch.batch,
                 launch.queries,
                 launch.heads,
                 D=launch.dim,
@@ -255,16 +276,17 @@ def backward_triton(
                 ACC=launch.triton_accumulator,
                 DOTS=dots,
                 SCATTER=scatter,
-                **config,
+                **config | {"R": sums.limit},
             )
+        of_value = sums.fold()
 
     if dots or scatter:
-        run_tuned("backward", value, launch, run)
+        run_tuned("backward", value, launch, with_limits(candidates(launch)), run)
     if sort:
         samples = locate(inputs[2].to(accumulator), spatial_shapes)
-        summed = grad_value_sorted(inputs[0], value, spatial_shapes, *samples, inputs[3])
+        of_value = grad_value_sorted(inputs[0], value, spatial_shapes, *samples, inputs[3])
     results = [
         grad.to(source.dtype) if grad is not None and needed else None
-        for grad, source, needed in zip((summed, *others), sources, needs, strict=True)
+        for grad, source, needed in zip((of_value, *others), sources, needs, strict=True)
     ]
     return results[0], results[1], results[2]

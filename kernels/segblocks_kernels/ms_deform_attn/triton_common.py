@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,13 +112,20 @@ def plan(value: Tensor, sampling_locations: Tensor) -> Launch:
     )
 
 
-def run_tuned(kernel: str, value: Tensor, sizes: Launch, run: Callable[[Config], object]) -> None:
-    """Run a kernel with the configuration for these tensors; the work is the number of samples.
-
-    Candidates are programs of 256 to 1024 numbers, and one to four warps.
-    """
-    samples = sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points
+def candidates(sizes: Launch) -> list[Config]:
+    """Programs of 256 to 1024 numbers, and one to four warps."""
     blocks = sorted({max(1, numbers // sizes.block_d) for numbers in (256, 512, 1024)})
-    candidates = [{"BQ": block, "num_warps": warps} for block in blocks for warps in (1, 2, 4)]
+    return [{"BQ": block, "num_warps": warps} for block in blocks for warps in (1, 2, 4)]
+
+
+def run_tuned(
+    kernel: str,
+    value: Tensor,
+    sizes: Launch,
+    choices: Sequence[Config],
+    run: Callable[[Config], object],
+) -> None:
+    """Run a kernel with the configuration for these tensors; the work is the number of samples."""
+    samples = sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points
     key = LaunchKey.of(value, head_dim=sizes.dim, work=samples)
-    run(launch_config(f"ms_deform_attn.{kernel}", key, candidates, run))
+    run(launch_config(f"ms_deform_attn.{kernel}", key, choices, run))

@@ -15,6 +15,7 @@ from .._device import on_device
 from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from .triton_common import (
+    candidates,
     is_inside,
     pixel_above,
     plan,
@@ -195,5 +196,5 @@ def forward_triton(
                 **config,
             )
 
-    run_tuned("forward", value, launch, run)
+    run_tuned("forward", value, launch, candidates(launch), run)
     return out

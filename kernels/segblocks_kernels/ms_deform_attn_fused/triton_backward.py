@@ -15,13 +15,14 @@ from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from ..ms_deform_attn import triton_sorted
 from ..ms_deform_attn.triton_backward import differentiate_sample
+from ..ms_deform_attn.triton_replicas import Sums, copy_of_level, with_limits
 from . import anchors as torch_anchors
 from .anchors import Shapes
 from .reference import Gradients, attention_weights, finish
-from .triton_common import anchors, locate, plan, run_tuned, softmax, tile_of_pixels
+from .triton_common import anchors, candidates, locate, plan, run_tuned, softmax, tile_of_pixels
 
 
-@triton.jit(do_not_specialize=["Q", "N", "tiles", "s_b", "s_q", "s_l", "s_axis"])
+@triton.jit(do_not_specialize=["Q", "N", "E", "B", "tiles", "s_b", "s_q", "s_l", "s_axis"])
 def _backward_kernel(
     p_grad_out,
     p_value,
@@ -32,7 +33,10 @@ def _backward_kernel(
     p_grad_offsets,
     p_grad_logits,
     shapes,
+    counts,
     N,
+    E,
+    B,
     Q,
     M,
     tiles,
@@ -47,6 +51,7 @@ def _backward_kernel(
     L: tl.constexpr,
     P: tl.constexpr,
     S: tl.constexpr,
+    R: tl.constexpr,
     TH: tl.constexpr,
     TW: tl.constexpr,
     BD: tl.constexpr,
@@ -87,7 +92,9 @@ def _backward_kernel(
     b_weights, peak, scale = softmax(p_logits, o_first, m_q, L * P, S, ACC)
     o_s = tl.arange(0, S)
     b_slopes = tl.zeros([TH * TW, S], ACC)
+    copies = (B - i_b) * N + i_b * E
     start = 0
+    first = 0
     for level in tl.static_range(L):
         height = decode_size(shapes[2 * level])
         width = decode_size(shapes[2 * level + 1])
@@ -104,6 +111,13 @@ def _backward_kernel(
             SELF,
             ACC,
         )
+        p_level = p_grad_value
+        if R > 1:
+            count = decode_size(counts[level])
+            copy = i_tile % count
+            pixels = height * width
+            p_level = copy_of_level(p_grad_value, copy, copies, first, start, pixels, pitch)
+            first += (count - 1) * pixels
         for point in range(P):
             o_sample = o_first + (level * P + point)
             x_offset = tl.load(p_offsets + 2 * o_sample, mask=m_q, other=0.0).to(ACC)
@@ -115,7 +129,7 @@ def _backward_kernel(
             )
             value_slope, x_slope, y_slope = differentiate_sample(
                 p_value,
-                p_grad_value,
+                p_level,
                 b_grad,
                 left,
                 top,
@@ -172,7 +186,7 @@ def backward_triton(
     logits: Tensor,
     needs: tuple[bool, bool, bool, bool],
 ) -> Gradients:
-    """The gradients of value, reference points, offsets and logits; all but the second uncast.
+    """The gradients of value, reference points, offsets and logits; the last two uncast.
 
     Under ``torch.use_deterministic_algorithms`` the gradient of ``value`` is summed in a fixed
     order, from sorted samples, instead of by atomics.
@@ -184,16 +198,19 @@ def backward_triton(
     grad_out, value, offsets, logits = (t.contiguous() for t in (grad_out, value, offsets, logits))
     accumulator = launch.accumulator
     # Sums of many small shares: never kept in half precision, cast once at the end.
-    of_value = value.new_empty(value.shape, dtype=accumulator) if scatter else None
+    of_value = None
     of_offsets = offsets.new_empty(offsets.shape, dtype=accumulator) if dots else None
     of_logits = logits.new_empty(logits.shape, dtype=accumulator) if dots else None
     strides = (0, 0, 0, 0) if reference_points is None else reference_points.stride()
 
     def run(config: Config) -> None:
-        if of_value is not None:
-            of_value.zero_()
+        nonlocal of_value
+        samples = launch.queries * launch.points
+        source = value if scatter else None
+        sums = Sums.zeros(source, spatial_shapes, samples, accumulator, config["R"])
         grid = launch.grid(config)
         if grid[0] == 0 or launch.points == 0:
+            of_value = sums.fold()
             return
         with on_device(value.device):
             _backward_kernel[grid](
@@ -202,11 +219,14 @@ def backward_triton(
                 reference_points,
                 offsets,
                 logits,
-                of_value,
+                sums.total,
                 of_offsets,
                 of_logits,
                 encode_sizes(size for shape in spatial_shapes for size in shape),
+                encode_sizes(sums.counts),
                 value.shape[1],
+                sums.extra,
+                launch.batch,
                 launch.queries,
                 launch.heads,
                 launch.tiles(config),
@@ -214,11 +234,12 @@ def backward_triton(
                 DOTS=dots,
                 SCATTER=scatter,
                 **launch.constants,
-                **config,
+                **config | {"R": sums.limit},
             )
+        of_value = sums.fold()
 
     if dots or scatter:
-        run_tuned("backward", value, launch, run)
+        run_tuned("backward", value, launch, with_limits(candidates(launch)), run)
     if sort:
         inputs = value, spatial_shapes, reference_points, offsets, logits
         of_value = _grad_value_sorted(grad_out, *inputs, accumulator)

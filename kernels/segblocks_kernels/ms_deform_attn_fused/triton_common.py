@@ -225,7 +225,7 @@ def plan(
     )
 
 
-def _candidates(sizes: Launch) -> list[Config]:
+def candidates(sizes: Launch) -> list[Config]:
     """Tiles as square as powers of two can be for tokens, rows for points; warps for each."""
     numbers, warps = ((1024, 2048, 4096), (2, 4, 8))
     if not sizes.of_tokens:
@@ -237,9 +237,15 @@ def _candidates(sizes: Launch) -> list[Config]:
     return [{"TH": h, "TW": w, "num_warps": count} for h, w in sorted(tiles) for count in warps]
 
 
-def run_tuned(kernel: str, value: Tensor, sizes: Launch, run: Callable[[Config], object]) -> None:
+def run_tuned(
+    kernel: str,
+    value: Tensor,
+    sizes: Launch,
+    choices: Sequence[Config],
+    run: Callable[[Config], object],
+) -> None:
     """Run a kernel with the configuration for these tensors; the work is the number of samples."""
     samples = sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points
     key = LaunchKey.of(value, head_dim=sizes.dim, work=samples)
     name = f"ms_deform_attn_fused.{kernel}_{'tokens' if sizes.of_tokens else 'points'}"
-    run(launch_config(name, key, _candidates(sizes), run))
+    run(launch_config(name, key, choices, run))

@@ -14,7 +14,7 @@ from .._triton_sizes import decode_size, encode_sizes
 from .._tuning import Config
 from ..ms_deform_attn.triton_forward import add_sample
 from .anchors import Shapes
-from .triton_common import anchors, locate, plan, run_tuned, softmax, tile_of_pixels
+from .triton_common import anchors, candidates, locate, plan, run_tuned, softmax, tile_of_pixels
 
 
 @triton.jit(do_not_specialize=["Q", "N", "tiles", "s_b", "s_q", "s_l", "s_axis"])
@@ -150,5 +150,5 @@ def forward_triton(
                 **config,
             )
 
-    run_tuned("forward", value, launch, run)
+    run_tuned("forward", value, launch, candidates(launch), run)
     return out
