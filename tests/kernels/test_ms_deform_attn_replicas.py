@@ -60,9 +60,12 @@ POINTS_CASES = {
 def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill uninitialised memory with NaN: reading it, or leaving it unwritten, shows."""
     make = Tensor.new_empty
-    monkeypatch.setattr(
-        Tensor, "new_empty", lambda *args, **kwargs: make(*args, **kwargs).fill_(float("nan"))
-    )
+
+    def poisoned(*args: Any, **kwargs: Any) -> Tensor:
+        made = make(*args, **kwargs)
+        return made.fill_(float("nan")) if made.is_floating_point() else made
+
+    monkeypatch.setattr(Tensor, "new_empty", poisoned)
 
 
 @pytest.fixture
@@ -82,14 +85,15 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Sums]:
 
 def set_limit(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """Launch small programs with at most ``limit`` copies."""
-    settled = {"num_warps": 1, "R": limit}
-    small = {triton_common: {"BQ": 4}, fused_common: {"TH": 2, "TW": 2}}
-    for module, blocks in small.items():
 
-        def configure(op: str, *args: Any, blocks: Any = blocks) -> dict[str, int]:
-            chosen = blocks | settled
-            return chosen if ".backward" in op else {k: v for k, v in chosen.items() if k != "R"}
+    def configure(op: str, *args: Any) -> dict[str, int]:
+        blocks = {"BQ": 4}
+        if op.startswith("ms_deform_attn_fused."):
+            blocks = {"TH": 2, "TW": 2} if op.endswith("tokens") else {"TH": 1, "TW": 4}
+        copies = {"R": limit} if ".backward" in op else {}
+        return blocks | copies | {"num_warps": 1}
 
+    for module in (triton_common, fused_common):
         monkeypatch.setattr(module, "launch_config", configure)
 
 
