@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -170,7 +168,8 @@ def gradients(
     total = torch.promote_types(features.dtype, torch.float32)
     cut = tiles_of(embeddings, features, num_points)
     with torch.autocast(features.device.type, enabled=False):
-        for frames, of_frames in groupby(cut, key=itemgetter(2)):
+        for of_frames in _by_frames(cut):
+            frames = of_frames[0][2]
             # Tiles are added up in float32 at least; where that is the type, in place.
             into = None if grad_features is None else grad_features[frames].flatten(2).to(total)
             for tile in of_frames:
@@ -181,6 +180,16 @@ def gradients(
             if grad_features is not None and into is not None and total != features.dtype:
                 grad_features[frames] = into.view(features[frames].shape)
     return (grad_embeddings if ctx.needs_input_grad[0] else None), grad_features
+
+
+def _by_frames(cut: Iterator[Tile]) -> list[list[Tile]]:
+    """Gather the tiles of the same frames; compilers do not see through ``groupby`` by slices."""
+    gathered: list[list[Tile]] = []
+    for tile in cut:
+        if not gathered or gathered[-1][0][2] != tile[2]:
+            gathered.append([])
+        gathered[-1].append(tile)
+    return gathered
 
 
 def _result_type(embeddings: Tensor, features: Tensor) -> torch.dtype:
