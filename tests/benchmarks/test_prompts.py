@@ -1,4 +1,4 @@
-"""The ablations of UniVS: what they compare, and that they run, slim and for a few steps."""
+"""The ablations of UniVS: what they compare, and that they run, slim and for one step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segblocks.tasks import VIS, RefVOS
 from tests.zoo.test_univs import TINY as UNIVS
 
 TINY = [
-    *("--seeds", "1", "--steps", "2", "--batch", "1", "--workers", "0", "--device", "cpu"),
+    *("--seeds", "1", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
     *("--size", "48", "64", "--frames", "7", "--videos", "1"),
 ]
 
