@@ -22,7 +22,6 @@ from segblocks.nn.decoder_steps import (
 from segblocks.nn.deformable_attention import (
     DeformableAttention,
     DeformableEncoderLayer,
-    pixel_centres,
 )
 from segblocks.nn.grid_queries import GridQueries
 from segblocks.nn.heads import (
@@ -110,7 +109,6 @@ __all__ = [
     "descriptor_change",
     "mask_logits",
     "mlp",
-    "pixel_centres",
     "sine_code",
     "sine_position_2d",
     "sine_position_3d",

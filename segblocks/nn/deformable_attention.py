@@ -14,36 +14,6 @@ from segblocks.ops import ms_deform_attn_fused
 Shapes = Sequence[tuple[int, int]]
 
 
-def pixel_centres(
-    spatial_shapes: Shapes,
-    *,
-    device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Give the centre of each token's own pixel, as a fraction of its level.
-
-    Args:
-        spatial_shapes: (height, width) of each level.
-        device: of the result.
-        dtype: of the result, at least float32.
-
-    Returns:
-        (N, 2) as (x, y) in (0, 1), levels in order, each row-major.
-
-    Example:
-        >>> pixel_centres([(1, 2)])
-        tensor([[0.2500, 0.5000],
-                [0.7500, 0.5000]])
-    """
-    levels = []
-    for height, width in spatial_shapes:
-        y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
-        x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
-        grid = torch.stack((x[None].expand(height, -1), y[:, None].expand(-1, width)), dim=-1)
-        levels.append(grid.flatten(0, 1))
-    return torch.cat(levels)
-
-
 class DeformableAttention(nn.Module):
     """Attention to a few learned points around each query, on several levels.
 
@@ -60,7 +30,7 @@ class DeformableAttention(nn.Module):
         >>> module = DeformableAttention(16, 4, num_levels=2, num_points=2)
         >>> shapes = [(2, 3), (4, 6)]
         >>> tokens = torch.zeros(1, 30, 16)
-        >>> module(tokens, pixel_centres(shapes), tokens, shapes).shape
+        >>> module(tokens, None, tokens, shapes).shape
         torch.Size([1, 30, 16])
     """
 
@@ -145,7 +115,7 @@ class DeformableEncoderLayer(nn.Module):
         >>> layer = DeformableEncoderLayer(16, 4, num_levels=2, hidden_dim=32)
         >>> shapes = [(2, 3), (4, 6)]
         >>> tokens = torch.zeros(1, 30, 16)
-        >>> layer(tokens, torch.zeros(30, 16), pixel_centres(shapes), shapes).shape
+        >>> layer(tokens, torch.zeros(30, 16), shapes).shape
         torch.Size([1, 30, 16])
     """
 
@@ -169,7 +139,6 @@ class DeformableEncoderLayer(nn.Module):
         self,
         tokens: Tensor,
         positions: Tensor,
-        reference_points: Tensor | None,
         spatial_shapes: Shapes,
     ) -> Tensor:
         """Refine the tokens of each frame.
@@ -177,11 +146,10 @@ class DeformableEncoderLayer(nn.Module):
         Args:
             tokens: (B, N, C), one row a frame.
             positions: (N, C), added to the queries and not to the values.
-            reference_points: (N, 2), or None for the tokens' :func:`pixel_centres`.
             spatial_shapes: (height, width) of each level.
 
         Returns:
             (B, N, C).
         """
-        attended = self.attention(tokens + positions, reference_points, tokens, spatial_shapes)
+        attended = self.attention(tokens + positions, None, tokens, spatial_shapes)
         return self.feed_forward(self.norm(tokens + attended))

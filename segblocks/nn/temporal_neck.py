@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from segblocks.nn.deformable_attention import DeformableEncoderLayer, pixel_centres
+from segblocks.nn.deformable_attention import DeformableEncoderLayer
 from segblocks.nn.position import sine_position_2d, sine_position_3d
 from segblocks.nn.shape_cache import SHARED
 from segblocks.nn.temporal_attention import TemporalAttentionLayer
@@ -132,16 +132,15 @@ class TemporalNeck(nn.Module):
     def _attend(
         self, tokens: Tensor, shapes: list[tuple[int, int]], batch: int, frames: int
     ) -> Tensor:
-        centres = SHARED.get(pixel_centres, tuple(shapes), **_at_least_float32(tokens))
         positions = self._frame_positions(shapes, tokens)
         if self.cells is None:
             for layer in self.deformable_layers:
-                tokens = layer(tokens, positions, centres, shapes)
+                tokens = layer(tokens, positions, shapes)
             return tokens
         clip_positions = self._clip_positions(frames, shapes, tokens)
         cells = [self.cells.get(stride) for stride in self.strides]
         for deform, mix in zip(self.deformable_layers, self.temporal_layers, strict=True):
-            tokens = deform(tokens, positions, centres, shapes)
+            tokens = deform(tokens, positions, shapes)
             clip = tokens.unflatten(0, (batch, frames))
             tokens = mix(clip, clip_positions, shapes, cells).flatten(0, 1)
         return tokens

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from segblocks.nn import TemporalNeck, pixel_centres, sine_position_2d, sine_position_3d
+from segblocks.nn import TemporalNeck, sine_position_2d, sine_position_3d
 from segblocks.nn.shape_cache import SHARED, ShapeCache
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def test_a_shape_is_made_once() -> None:
     assert plane(cache, 3, 4) is first
     assert torch.equal(first, sine_position_2d(3, 4, 8))
     different = [plane(cache, 4, 3), plane(cache, 3, 4, torch.float64)]
-    different.append(cache.get(pixel_centres, ((3, 4),), device=None, dtype=torch.float32))
+    different.append(cache.get(torch.ones, (3, 4), device=None, dtype=torch.float32))
     assert len(cache) == 4
     assert len({id(x) for x in [first, *different]}) == 4
 
