@@ -16,6 +16,9 @@ from segblocks.ops import ms_deform_attn
 
 _EXTENSION = "MultiScaleDeformableAttention"
 
+# In pixels: much more than float32 rounds coordinates by, much less than one.
+_MARGIN = 1e-3
+
 
 class _Given(NamedTuple):
     levels: tuple[tuple[int, int], ...]
@@ -71,10 +74,17 @@ def draw(shape: Deformable, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
     tokens = sum(height * width for height, width in shape.levels)
     samples = (shape.frames, tokens, shape.heads, len(shape.levels), shape.points)
     offsets = torch.randn((*samples, 2), generator=generator) * shape.sigma
+    offsets += 2 * _MARGIN * _near_whole_pixels(offsets, shape.levels)
     logits = torch.randn(samples, generator=generator)
     value = torch.randn(shape.frames, tokens, shape.heads, shape.dim, generator=generator)
     value = value.to(setting.device, setting.torch_dtype)
     return value, offsets.to(setting.device), logits.to(setting.device)
+
+
+def _near_whole_pixels(offsets: Tensor, levels: Sequence[tuple[int, int]]) -> Tensor:
+    """Where the gradient of bilinear sampling jumps, so that rounding would decide about it."""
+    pixels = token_centres(levels)[:, None, None, None] * level_sizes(levels) - 0.5 + offsets
+    return (pixels - pixels.round()).abs() < _MARGIN
 
 
 def _make(shape: Deformable, setting: Setting) -> Problem:
