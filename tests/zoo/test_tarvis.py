@@ -232,6 +232,9 @@ def test_a_model_has_a_size_of_its_own_unless_told() -> None:
     assert small.video_policy(VIS("ovis"), short_side=None).short_side == 96
     assert small.video_policy(VIS("ovis"), short_side=64).short_side == 64
     assert slim().video_policy(VIS("ovis")).short_side == 576
+    longer = TarViS(dataclasses.replace(SLIM, clip_length=20))
+    assert longer.video_policy(VIS("ovis")).overlap == 10
+    assert longer.video_policy(VIS("ovis"), clip_length=8).overlap == 4
 
 
 def test_one_frame_and_no_temporal_attention() -> None:

@@ -41,6 +41,7 @@ TARVIS_NANO = TarViSConfig(
     max_points=(None, None),
     size_multiple=32,
     short_side=256,
+    clip_length=20,
     pixel_mean=(127.0, 127.0, 127.0),
     pixel_std=(128.0, 128.0, 128.0),
 )

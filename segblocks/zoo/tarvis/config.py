@@ -43,6 +43,7 @@ class TarViSConfig:
         padding_value: of padded pixels, on the scale of 0..255, before normalisation.
         short_side: to which frames are resized at inference where nothing else is asked for; None
             takes that of the official configuration for the task.
+        clip_length: frames of a clip at inference, likewise; half of them overlap the next clip.
         pixel_mean: RGB, 0..255.
         pixel_std: RGB, 0..255.
 
@@ -71,6 +72,7 @@ class TarViSConfig:
     size_multiple: int = 64
     padding_value: float = 128.0
     short_side: int | None = None
+    clip_length: int | None = None
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 

@@ -192,10 +192,12 @@ class TarViS(ClipModel):
 
         Args:
             task: as in :meth:`forward`, with hints on frames of the video.
-            settings: of :class:`TarViSPolicy`; the short side is the model's own by default.
+            settings: of :class:`TarViSPolicy`; short side and length of clips are the model's own
+                by default.
         """
-        if settings.get("short_side") is None:
-            settings["short_side"] = self.config.short_side
+        for name in ("short_side", "clip_length"):
+            if settings.get(name) is None:
+                settings[name] = getattr(self.config, name)
         return TarViSPolicy(self.check_tasks(as_tasks(task)), **settings)
 
     def _begin(self, tasks: tuple[Task, ...], size: tuple[int, int], start: int) -> TarViSState:
