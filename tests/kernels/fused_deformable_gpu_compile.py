@@ -1,17 +1,12 @@
-"""Compile the kernels of fused deformable attention for an absent GPU, through their launchers.
-
-Run in a process of its own, because a process either interprets Triton or compiles it. Prints a
-line for each compilation.
-"""
+"""Compile the kernels of fused deformable attention for an absent GPU, through their launchers."""
 
 from __future__ import annotations
 
 import torch
-from triton.runtime import driver
 
 from segblocks_kernels.ms_deform_attn import triton_replicas
 from segblocks_kernels.ms_deform_attn_fused import triton_backward, triton_forward
-from tests.kernels.deformable_gpu_compile import _AbsentGpu, _CompileOnly
+from tests.kernels.absent_gpu import compile_only
 from tests.kernels.fused_deformable_cases import FusedCase
 
 
@@ -25,13 +20,11 @@ def _compile(case: FusedCase, dtype: torch.dtype) -> None:
 
 
 if __name__ == "__main__":
-    driver.set_active(_AbsentGpu())
-    for module, name in (
+    compile_only(
         (triton_forward, "_forward_kernel"),
         (triton_backward, "_backward_kernel"),
         (triton_replicas, "_fold_kernel"),
-    ):
-        setattr(module, name, _CompileOnly(name, getattr(module, name)))
+    )
     # Sizes that Triton would treat apart if it could: 1, divisible by 16, neither. So many points
     # that the smaller level has copies.
     for shapes in (((16, 32), (1, 5)), ((7, 1), (3, 48))):

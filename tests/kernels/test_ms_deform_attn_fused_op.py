@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from segblocks_kernels._backend import interpreter_on
 from segblocks_kernels._native import load_library
 from segblocks_kernels.ms_deform_attn import cpp, triton_sorted
 from segblocks_kernels.ms_deform_attn_fused import op
+from tests.kernels.absent_gpu import compiled_by
 from tests.kernels.fused_deformable_cases import FORMS, FusedCase
 
 CASE = FusedCase(((3, 4), (2, 1)), dim=4, points=2, heads=1)
@@ -250,21 +248,7 @@ def test_logits_may_come_flat(form: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton ships for Linux")
 def test_the_kernels_compile_for_hopper(tmp_path: Path) -> None:
     pytest.importorskip("triton")
-    environment = os.environ | {
-        "TRITON_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    environment.pop("TRITON_INTERPRET", None)
-    script = Path(__file__).with_name("fused_deformable_gpu_compile.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = [json.loads(line) for line in done.stdout.splitlines()]
+    figures = compiled_by("fused_deformable_gpu_compile.py", tmp_path)
     # Once for both resolutions, with tokens as queries, and with reference points and copies.
     kernels = ["_forward_kernel", "_backward_kernel"]
     assert [f["kernel"] for f in figures] == [*kernels, *kernels, "_fold_kernel"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from segblocks_kernels import backend_report
 from segblocks_kernels._backend import interpreter_on
 from segblocks_kernels._native import load_library
 from segblocks_kernels.ms_deform_attn import api, cpp, op
+from tests.kernels.absent_gpu import compiled_by
 from tests.kernels.deformable_cases import CASES, Case
 
 CASE = CASES["two levels, D=32, P=3"]
@@ -288,21 +286,7 @@ def test_the_example_in_the_docs_runs() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton ships for Linux")
 def test_the_kernels_compile_for_hopper(tmp_path: Path) -> None:
     pytest.importorskip("triton")
-    environment = os.environ | {
-        "TRITON_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    environment.pop("TRITON_INTERPRET", None)
-    script = Path(__file__).with_name("deformable_gpu_compile.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = [json.loads(line) for line in done.stdout.splitlines()]
+    figures = compiled_by("deformable_gpu_compile.py", tmp_path)
     single = ["_forward_kernel", "_backward_kernel", "_backward_kernel", "_sum_by_pixel_kernel"]
     # bfloat16 once for both resolutions, with copies of a level; then float64, without.
     copied = [*single[:2], "_fold_kernel", *single[2:]]

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segblocks_kernels import ragged_cross_attention
+from tests.kernels.absent_gpu import compiled_by
 from tests.kernels.ragged_cases import TRITON_DEVICES, Inputs, assert_close, make, with_grads
 
 pytest.importorskip("triton")
 
-HERE = Path(__file__).parent
 OP = torch.ops.segblocks.ragged_cross_attention.default
 BACKWARD_OP = torch.ops.segblocks.ragged_cross_attention_backward.default
 LENGTHS = [3, 0, 1, 5, 0]
@@ -240,21 +237,7 @@ def test_compiles_whole(device):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton ships for Linux")
 def test_compiles_for_hopper(tmp_path):
-    root = HERE.parents[1]
-    environment = os.environ | {
-        "TRITON_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join((str(root / "kernels"), str(root))),
-    }
-    environment.pop("TRITON_INTERPRET", None)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "ragged_gpu_compile.py")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    kernels = [json.loads(line) for line in done.stdout.splitlines()]
+    kernels = compiled_by("ragged_gpu_compile.py", tmp_path)
     # Five kernels once each for three sizes of lists, and then for another type and head size.
     assert [kernel["kernel"] for kernel in kernels] == [
         *("span_kernel", "merge_kernel", "query_kernel", "sum_kernel", "key_kernel")
