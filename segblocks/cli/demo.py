@@ -120,7 +120,7 @@ def _write_inputs(folder: Path, video: VideoSample) -> None:
 
 
 def _drawn(result: VideoSegmentation, video: VideoSample) -> list[NDArray[np.uint8]]:
-    from segblocks.inference.writers import draw_result
+    from segblocks.viz import draw_result
 
     return [draw_result(result, t, frame) for t, frame in enumerate(video.frames)]
 

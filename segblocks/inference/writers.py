@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from segblocks._files import check_writable, expand, whole_folder
@@ -31,9 +30,8 @@ from segblocks.inference.result_file import (
 from segblocks.inference.submission_names import SubmissionNames, submission_names
 from segblocks.inference.video import VideoReader
 from segblocks.label_files import id_to_rgb, write_label_map
-from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
-from segblocks.viz import overlay as draw_overlay
+from segblocks.viz import draw_result, track_label_map
 
 #: Playing speed of overlays of sources that state none: that of DAVIS.
 DEFAULT_FPS = 24.0
@@ -162,33 +160,6 @@ def check_output(path: str | os.PathLike[str], task_name: str, *, overwrite: boo
     raise FileExistsError(errno.EEXIST, reason, str(path))
 
 
-def draw_result(result: VideoSegmentation, t: int, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Draw what was found in frame ``t`` over it, with labels, ids and scores.
-
-    Args:
-        result: of any task.
-        t: index of the frame.
-        frame: RGB (H, W, 3) uint8.
-
-    Returns:
-        A new frame.
-    """
-    if result.has_semantic:
-        panoptic = result.panoptic(t)
-        names = {s.id: _caption(s.label, s.track_id, s.score) for s in panoptic.segments}
-        return draw_overlay(frame, panoptic.ids, texts=names)
-    names = {track.id: _caption(track.label, track.id, track.score) for track in result.tracks}
-    return draw_overlay(frame, track_label_map(result, t), texts=names)
-
-
-def track_label_map(result: VideoSegmentation, t: int) -> NDArray[np.int32]:
-    """Paint the tracks of frame ``t`` into one map of ids (H, W), higher scores on top."""
-    frame = result.frame(t)
-    scores = [-np.inf if score is None else score for score in frame.scores]
-    order = np.argsort(scores, kind="stable").tolist()
-    return label_map_from_masks(frame.masks[order], [frame.ids[i] for i in order])
-
-
 def _write_ids(result: VideoSegmentation) -> Callable[[Path, int], None]:
     """Return the function that writes the label map of a frame as PNG."""
     highest = max((track.id for track in result.tracks), default=0)
@@ -302,8 +273,3 @@ def _reopen(result: VideoSegmentation) -> VideoReader:
 
 def _fps(result: VideoSegmentation) -> float | None:
     return result.source.fps if isinstance(result.source, VideoReader) else None
-
-
-def _caption(label: str | None, number: int | None, score: float | None) -> str:
-    parts = (label, number, None if score is None else f"{score:.2f}")
-    return " ".join(str(part) for part in parts if part is not None)

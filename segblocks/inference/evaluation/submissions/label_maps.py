@@ -23,7 +23,6 @@ from segblocks.inference.evaluation.submissions.base import (
     video_files,
 )
 from segblocks.inference.formats import kitti_step_picture
-from segblocks.inference.writers import track_label_map
 from segblocks.label_files import write_label_map
 from segblocks.metrics.classes import class_indices, predicted_classes
 from segblocks.ops.label_map import masks_from_label_map
@@ -35,6 +34,7 @@ from segblocks.results import (
 )
 from segblocks.tasks import VPS, VSS, HintTask, RefVOS
 from segblocks.text.vocabulary import Vocabulary
+from segblocks.viz import track_label_map
 
 _SHIFT = 16
 

@@ -1,34 +1,15 @@
-"""Colours and overlays."""
+"""Masks and label maps over frames."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from segblocks.ops.palette import davis_palette
-from segblocks.viz import contact_sheet, id_colors, overlay, overlay_semantic
+from segblocks.viz import id_color, overlay, overlay_semantic
 
 
 def masks_of(label_map: np.ndarray, *ids: int) -> np.ndarray:
     return np.stack([label_map == i for i in ids])
-
-
-def test_palette_is_the_one_of_voc() -> None:
-    palette = davis_palette()
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128)}
-    known |= {8: (64, 0, 0), 15: (192, 128, 128), 19: (128, 192, 0), 255: (224, 224, 192)}
-    for number, color in known.items():
-        assert tuple(palette[number]) == color
-    assert len(np.unique(palette, axis=0)) == 256
-    with pytest.raises(ValueError, match="read-only"):
-        palette[0] = 1
-
-
-def test_high_ids_have_colours_and_zero_is_black() -> None:
-    colors = id_colors(np.array([0, 1, 255, 256, 511, 100_000]))
-    assert tuple(colors[0]) == (0, 0, 0)
-    assert (colors[1:].max(axis=1) > 0).all()
-    np.testing.assert_array_equal(colors[1], colors[3])
 
 
 def test_overlay_tints_inside_outlines_and_keeps_the_rest() -> None:
@@ -129,31 +110,19 @@ def test_large_regions_are_named_and_every_class_needs_a_name() -> None:
         overlay_semantic(frame, semantic, ["road"])
 
 
-def test_contact_sheet_holds_every_frame() -> None:
-    colors = [(10, 0, 200), (20, 0, 200), (30, 0, 200)]
-    first, second, third = (np.full((8, 10, 3), color, np.uint8) for color in colors)
-    sheets = [
-        contact_sheet({"a": [first, second], "b": [third]}),
-        contact_sheet([first, second, third]),
-        contact_sheet([first, second, third], columns=3),
-    ]
-    for sheet in sheets:
-        for color in colors:
-            assert (sheet == color).all(axis=2).sum() == 80
-    assert sheets[2].shape == (16, 46, 3)
-    assert tuple(sheets[2][8, 5]) == colors[0]
-    assert tuple(sheets[2][8, 40]) == colors[2]
+def test_names_stand_on_the_colour_of_their_object() -> None:
+    frame = np.full((60, 80, 3), 50, np.uint8)
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 5:8, 5:8] = masks[1, 40:43, 40:43] = True
+    drawn = overlay(frame, masks, [7, 3], ["dog", "cat"])
+    for number in (7, 3):
+        assert (drawn == id_color(number)).all(axis=2).sum() > 60
 
 
-@pytest.mark.parametrize("frames", [{"a": []}, {}, []])
-def test_a_sheet_needs_a_frame(frames) -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        contact_sheet(frames)
-
-
-def test_sheets_want_one_size_and_a_column() -> None:
-    frame = np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="one size"):
-        contact_sheet([frame, frame[:3]])
-    with pytest.raises(ValueError, match="positive"):
-        contact_sheet([frame], columns=0)
+def test_colours_of_an_id_do_not_depend_on_the_other_objects() -> None:
+    frame = np.zeros((9, 9, 3), np.uint8)
+    labels = np.zeros((9, 9), np.int32)
+    labels[2:7, 2:7] = 5
+    alone = overlay(frame, labels)
+    labels[0] = 2
+    np.testing.assert_array_equal(overlay(frame, labels)[2:7, 2:7], alone[2:7, 2:7])

@@ -1,34 +1,19 @@
-"""Colours for ids, and masks and label maps drawn over frames."""
+"""Masks and label maps drawn over frames."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from segblocks.ops.label_map import label_map_from_masks
-from segblocks.ops.palette import davis_palette
+from segblocks.viz.colors import id_color, id_colors
+from segblocks.viz.labels import Label, draw_labels
 
-_TITLE_HEIGHT = 14
 # Names of smaller regions would hide them.
 _NAMED_SHARE = 0.01
-
-
-def id_colors(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Give every id a colour: its palette entry, the 255 colours repeating for higher ids.
-
-    Args:
-        ids: non-negative integers of any shape; 0 is black.
-
-    Returns:
-        uint8 array (..., 3).
-    """
-    values = np.asarray(ids)
-    return davis_palette()[np.where(values > 0, (values - 1) % 255 + 1, 0)]
 
 
 def overlay(
@@ -75,7 +60,7 @@ def overlay(
                 f"got {len(labels)} labels and texts {texts}"
             )
         texts = {i: f"{name or ''} {i}".lstrip() for i, name in zip(numbers, labels, strict=True)}
-    return _write(drawn, list(_place(label_map, texts))) if texts else drawn
+    return draw_labels(drawn, list(_place(label_map, texts))) if texts else drawn
 
 
 def overlay_semantic(
@@ -117,58 +102,10 @@ def overlay_semantic(
             f"overlay_semantic: classes must name class {len(areas) - 2}, got {len(classes)} names"
         )
     large = np.flatnonzero(areas >= max(1, _NAMED_SHARE * label_map.size))
-    texts = [(*_middle(label_map == i), classes[i - 1]) for i in large.tolist() if i]
-    return _write(drawn, texts)
-
-
-def contact_sheet(
-    frames: Sequence[NDArray[np.uint8]] | Mapping[str, Sequence[NDArray[np.uint8]]],
-    columns: int | None = None,
-    *,
-    gap: int = 4,
-) -> NDArray[np.uint8]:
-    """Lay frames out on one sheet.
-
-    Args:
-        frames: RGB frames of one size, row after row; or title -> the frames of a row.
-        columns: frames in a row; by default as square a sheet as can be. Titled rows have theirs.
-        gap: pixels between frames.
-
-    Returns:
-        (H, W, 3), on white.
-
-    Raises:
-        ValueError: no frame, frames of different sizes, or ``columns`` that is not positive.
-
-    Example:
-        >>> contact_sheet([np.zeros((4, 6, 3), np.uint8)] * 3, columns=2, gap=1).shape
-        (11, 15, 3)
-    """
-    if isinstance(frames, Mapping):
-        rows, title = [(name, list(row)) for name, row in frames.items()], _TITLE_HEIGHT
-    else:
-        listed, title = list(frames), 0
-        columns = math.ceil(math.sqrt(len(listed))) or 1 if columns is None else columns
-        if columns < 1:
-            raise ValueError(f"contact_sheet: columns must be positive, got {columns}")
-        starts = range(0, len(listed), columns)
-        rows = [("", listed[start : start + columns]) for start in starts]
-    sizes = {frame.shape for _, row in rows for frame in row}
-    if len(sizes) != 1:
-        raise ValueError(
-            f"contact_sheet: frames must be at least one, of one size, got {sorted(sizes)}"
-        )
-    height, width = sizes.pop()[:2]
-    num_columns = max(len(row) for _, row in rows)
-    size = (num_columns * (width + gap) + gap, len(rows) * (height + title + gap) + gap)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    for y, (name, row) in enumerate(rows):
-        top = gap + y * (height + title + gap)
-        draw.text((gap, top), name, fill="black")
-        for x, frame in enumerate(row):
-            sheet.paste(Image.fromarray(frame), (gap + x * (width + gap), top + title))
-    return np.array(sheet)
+    labels = [
+        Label(*_middle(label_map == i), classes[i - 1], id_color(i)) for i in large.tolist() if i
+    ]
+    return draw_labels(drawn, labels)
 
 
 def _as_label_map(
@@ -231,15 +168,13 @@ def _borders(label_map: NDArray[np.integer]) -> NDArray[np.bool_]:
     return border
 
 
-def _place(
-    label_map: NDArray[np.integer], texts: Mapping[int, str]
-) -> Iterator[tuple[int, int, str]]:
-    """Where each text goes: to the first pixel (x, y) of its object, if that has one."""
+def _place(label_map: NDArray[np.integer], texts: Mapping[int, str]) -> Iterator[Label]:
+    """Put each text at the first pixel of its object, if that has one."""
     for number, text in texts.items():
         region = label_map == number
         if region.any():
             y, x = divmod(int(region.argmax()), label_map.shape[1])
-            yield x, y, text
+            yield Label(x, y, text, id_color(number))
 
 
 def _middle(region: NDArray[np.bool_]) -> tuple[int, int]:
@@ -248,17 +183,3 @@ def _middle(region: NDArray[np.bool_]) -> tuple[int, int]:
     distance = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
     nearest = int(distance.argmin())
     return int(columns[nearest]), int(rows[nearest])
-
-
-def _write(frame: NDArray[np.uint8], texts: Sequence[tuple[int, int, str]]) -> NDArray[np.uint8]:
-    image = Image.fromarray(frame)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(10, frame.shape[0] // 36))
-    for x, y, text in texts:
-        box = draw.textbbox((x, y), text, font=font)
-        # A name that would leave the frame is moved back in, as far as it fits.
-        left = max(0, min(x, frame.shape[1] - int(box[2] - x) - 1))
-        top = max(0, min(y, frame.shape[0] - int(box[3] - y) - 1))
-        draw.rectangle(draw.textbbox((left, top), text, font=font), fill="black")
-        draw.text((left, top), text, fill="white", font=font)
-    return np.array(image)
