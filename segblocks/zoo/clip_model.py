@@ -14,6 +14,7 @@ from segblocks.nn.clip_output import ClipOutput, Prediction
 from segblocks.nn.temporal_neck import TemporalNeck
 from segblocks.tasks import Task
 from segblocks.tracking.policy import VideoState
+from segblocks.zoo.clip_config import ClipConfig
 from segblocks.zoo.hub import PretrainedModel
 from segblocks.zoo.registry import models_for
 
@@ -28,11 +29,7 @@ class ClipModel(PretrainedModel):
     A system derives from it and sets ``tasks``.
 
     Args:
-        config: with what :class:`~segblocks.nn.TimmBackbone` and
-            :class:`~segblocks.nn.TemporalNeck` are made of; ``pixel_mean`` and ``pixel_std`` (RGB,
-            0..255); ``size_multiple``, to whose multiples frames are padded at the right and the
-            lower border; and ``padding_value`` on the scale of 0..255, None for the mean colour,
-            which is 0 after normalisation.
+        config: the numbers.
         cells: of the neck's temporal attention; None for a neck that sees each frame by itself,
             Mask2Former's pixel decoder.
         keep_pixels: hold mean and deviation in the state dict, as some official files do.
@@ -43,7 +40,11 @@ class ClipModel(PretrainedModel):
     pixel_std: Tensor
 
     def __init__(
-        self, config: Any, *, cells: Mapping[int, int] | None = None, keep_pixels: bool = False
+        self,
+        config: ClipConfig,
+        *,
+        cells: Mapping[int, int] | None = None,
+        keep_pixels: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
@@ -116,21 +117,55 @@ class ClipModel(PretrainedModel):
                 f"got {tuple(frames.shape)}"
             )
 
-    def check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
-        """Refuse a pyramid that :meth:`extract` did not make of frames of this shape.
+    @property
+    def feature_channels(self) -> Mapping[int, int]:
+        """Stride -> channels of what :meth:`extract` returns."""
+        return self.backbone.channels
+
+    def features_of(
+        self, frames: Tensor, features: Mapping[int, Tensor] | None
+    ) -> Mapping[int, Tensor]:
+        """Take the features that are at hand, or extract them.
+
+        Args:
+            frames: (B, T, 3, H, W).
+            features: what :meth:`extract` returned for these frames, or None.
 
         Raises:
-            ValueError: names the first stride that differs.
+            ValueError: frames of another shape, or features of others; names the first stride that
+                differs.
         """
+        if features is None:
+            return self.extract(frames)
+        self.check_frames(frames)
         height, width = self.padded_size(frames)
-        for stride in self.backbone.strides:
-            channels = self.backbone.channels[stride]
+        for stride, channels in self.feature_channels.items():
             want = (*frames.shape[:2], channels, height // stride, width // stride)
             got = tuple(features[stride].shape) if stride in features else None
             if got != want:
                 raise ValueError(
                     f"{type(self).__name__}: features must be of the frames "
                     f"{tuple(frames.shape)}, that is {want} at stride {stride}, got {got}"
+                )
+        return features
+
+    def check_batch(self, frames: Tensor, **given: Sequence[Any] | None) -> None:
+        """Refuse what is no batch of clips with one of everything each.
+
+        Args:
+            frames: (B, T, 3, H, W).
+            given: by the name of the argument; None is left alone.
+
+        Raises:
+            TypeError: frames that are no tensor.
+            ValueError: frames of another shape, or an argument that has not B entries.
+        """
+        self.check_frames(frames)
+        for name, values in given.items():
+            if values is not None and len(values) != len(frames):
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be {len(frames)}, one a clip, "
+                    f"got {len(values)}"
                 )
 
     def check_tasks(self, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
@@ -168,11 +203,16 @@ class ClipModel(PretrainedModel):
         return tuple(int(i) for i in given)
 
 
-def backbone_options(config: Any) -> dict[str, Any]:
+def size_of(frames: Tensor) -> tuple[int, int]:
+    """Height and width of frames (..., H, W)."""
+    return int(frames.shape[-2]), int(frames.shape[-1])
+
+
+def backbone_options(config: ClipConfig) -> dict[str, Any]:
     """What a backbone of the published systems is made with.
 
     Args:
-        config: with ``backbone`` and ``drop_path``.
+        config: the numbers.
 
     Returns:
         Arguments for :class:`~segblocks.nn.TimmBackbone`: Swin has norms over its outputs, all

@@ -25,7 +25,7 @@ from segblocks.nn import (
 )
 from segblocks.tasks import VIS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, size_of
 from segblocks.zoo.gvseg.config import GvSegConfig
 from segblocks.zoo.gvseg.decoder import decoder_steps, thing_shapes
 from segblocks.zoo.gvseg.hinted import Recall, distinct_keys, read_hints
@@ -123,10 +123,7 @@ class GvSeg(ClipModel):
                 or features or indices of other frames.
         """
         tasks = self._tasks_of(task)
-        self.check_frames(frames)
-        pyramid = self.extract(frames) if features is None else features
-        self.check_features(pyramid, frames)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        pyramid, size = self.features_of(frames, features), size_of(frames)
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         known = {} if state is None else state.features
         keyed = state is not None and state.is_keyed
@@ -166,16 +163,14 @@ class GvSeg(ClipModel):
             ValueError: tasks that are not one a clip, or no frame left for the clip; else as
                 :meth:`forward`.
         """
-        self.check_frames(frames)
-        if len(tasks) != len(frames):
-            raise ValueError(f"GvSeg: tasks must be {len(frames)}, one a clip, got {len(tasks)}")
+        self.check_batch(frames, tasks=tasks)
         if not 0 <= references < frames.shape[1]:
             raise ValueError(
                 f"GvSeg: references must be from 0 to {frames.shape[1] - 1}, as the clip has a "
                 f"frame at least, got {references}"
             )
         checked = [self._tasks_of(task) for task in tasks]
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        size = size_of(frames)
         levels = self.neck(self.extract(frames))
         return tuple(
             self._decode_moments(

@@ -23,7 +23,7 @@ from segblocks.nn import (
 )
 from segblocks.tasks import CategoryTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch, size_of
 from segblocks.zoo.mask2former_vis.classes import class_columns, narrow_classes
 from segblocks.zoo.mask2former_vis.config import Mask2FormerVISConfig
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy, Mask2FormerVISState
@@ -97,10 +97,7 @@ class Mask2FormerVIS(ClipModel):
                 of other frames.
         """
         (asked,) = self._tasks_of(task)
-        self.check_frames(frames)
-        pyramid = self.extract(frames) if features is None else features
-        self.check_features(pyramid, frames)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        pyramid, size = self.features_of(frames, features), size_of(frames)
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         output = self._decode(self.neck(pyramid), size, indices)
         if state is None:
@@ -128,14 +125,10 @@ class Mask2FormerVIS(ClipModel):
         Raises:
             ValueError: tasks that are not one a clip; else as :meth:`forward`.
         """
-        self.check_frames(frames)
-        if len(tasks) != len(frames):
-            raise ValueError(
-                f"{type(self).__name__}: tasks must be {len(frames)}, one a clip, got {len(tasks)}"
-            )
+        self.check_batch(frames, tasks=tasks)
         asked = [self._tasks_of(task)[0] for task in tasks]
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
-        together = self._decode(self.neck(self.extract(frames)), size, range(frames.shape[1]))
+        levels = self.neck(self.extract(frames))
+        together = self._decode(levels, size_of(frames), range(frames.shape[1]))
         return tuple(self._narrow(clip_of_batch(together, b), task) for b, task in enumerate(asked))
 
     def video_policy(self, task: Task | Sequence[Task], **settings: Any) -> Mask2FormerVISPolicy:

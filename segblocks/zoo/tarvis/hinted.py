@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -78,9 +77,7 @@ def gather_hints(
     for number, task in enumerate(tasks):
         for frame, hints in task.hints.items():
             reference = frames.index(frame)
-            for object_id, value in zip(
-                hints.ids, torch.as_tensor(np.ascontiguousarray(hints.values)), strict=True
-            ):
+            for object_id, value in zip(hints.ids, hints.tensor(), strict=True):
                 key = (number, object_id)
                 if hints.kind == "mask":
                     empty = torch.zeros((len(frames), *padded), dtype=torch.bool)

@@ -26,7 +26,7 @@ from segblocks.nn import (
     mlp,
 )
 from segblocks.tasks import CategoryTask, HintTask, Task, as_tasks
-from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, prediction_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, prediction_of_batch, size_of
 from segblocks.zoo.tarvis.config import TarViSConfig
 from segblocks.zoo.tarvis.hinted import HintedObjects, gather_hints
 from segblocks.zoo.tarvis.policy import TarViSPolicy, TarViSState
@@ -109,11 +109,7 @@ class TarViS(ClipModel):
                 or features or indices of other frames.
         """
         tasks = self.check_tasks(as_tasks(task))
-        self.check_frames(frames)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
-        pyramid = self.extract(frames) if features is None else features
-        self.check_features(pyramid, frames)
-        levels = self.neck(pyramid)
+        levels, size = self.neck(self.features_of(frames, features)), size_of(frames)
         asked = self._ask(tasks, levels, size)
         predictions = self.decoder(asked.queries, self.decoder.context(levels)).predictions
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
@@ -153,14 +149,9 @@ class TarViS(ClipModel):
         Raises:
             ValueError: tasks or generators that are not one a clip; else as :meth:`forward`.
         """
-        self.check_frames(frames)
-        for name, given in {"tasks": tasks, "generators": generators}.items():
-            if given is not None and len(given) != len(frames):
-                raise ValueError(
-                    f"TarViS: {name} must be {len(frames)}, one a clip, got {len(given)}"
-                )
+        self.check_batch(frames, tasks=tasks, generators=generators)
         checked = [self.check_tasks(as_tasks(task)) for task in tasks]
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        size = size_of(frames)
         levels = self.neck(self.extract(frames))
         clips = [
             dict(zip(levels, of_clip, strict=True))

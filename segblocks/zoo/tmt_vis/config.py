@@ -9,17 +9,20 @@ from segblocks.nn.taxonomy_injection import Aggregation, Norm
 from segblocks.text.prompts import get_templates
 from segblocks.text.union import VocabularyUnion, unite
 from segblocks.text.vocabulary import OwnVocabulary, as_vocabulary
+from segblocks.zoo.clip_config import ClipConfig
 
 Injections = Literal["every_layer", "once", "never"]
 VOCABULARIES = ("youtube_vis_2019", "ovis", "uvo")
 
 
-@dataclass(frozen=True)
-class TMTVISConfig:
+@dataclass(frozen=True, kw_only=True)
+class TMTVISConfig(ClipConfig):
     """The numbers of a TMT-VIS model; defaults are the paper's, with ResNet-50.
 
+    The fields that all models have are described at
+    :class:`~segblocks.zoo.clip_config.ClipConfig`.
+
     Args:
-        backbone: a name that :class:`~segblocks.nn.TimmBackbone` knows.
         vocabularies: of the datasets that it is trained on: known names, or for one's own a tuple
             of a name, the class names and, where some are stuff, the indices of the things. Their
             classes, joined by what they mean, are those of the classifier.
@@ -38,25 +41,12 @@ class TMTVISConfig:
         unseen_temperature: of the softmax by which the score of a class that the classifier does
             not have is put together from those that it has, by the likeness of their names.
         num_queries: at most so many objects a clip (100, with Swin-L 200).
-        embed_dim: C.
-        num_heads: M, everywhere.
-        neck_layers: of deformable attention.
-        neck_hidden_dim: of the neck's feed-forward blocks.
-        num_points: points that deformable attention samples a level.
-        decoder_layers: rounds of injection, cross-attention, self-attention and feed-forward.
-        decoder_hidden_dim: of the feed-forward blocks of decoder, compiler and injections.
-        drop_path: of a Swin backbone in training.
         short_side: of frames at inference, in pixels (360 with ResNet-50, 480 with Swin).
-        size_multiple: frames are padded at the right and the lower border to multiples of it.
-        padding_value: of padded pixels on the scale of 0..255; None is the mean colour.
-        pixel_mean: RGB, 0..255.
-        pixel_std: RGB, 0..255.
 
     Raises:
         ValueError: numbers that are not positive, or an unknown vocabulary, template or choice.
     """
 
-    backbone: str = "resnet50"
     vocabularies: tuple[str | OwnVocabulary, ...] = VOCABULARIES
     text_encoder: str = "open_clip/RN50/openai"
     text_dim: int = 1024
@@ -69,27 +59,10 @@ class TMTVISConfig:
     injection_norm: Norm = "post"
     unseen_temperature: float = 0.05
     num_queries: int = 100
-    embed_dim: int = 256
-    num_heads: int = 8
-    neck_layers: int = 6
-    neck_hidden_dim: int = 1024
-    num_points: int = 4
-    decoder_layers: int = 9
-    decoder_hidden_dim: int = 2048
-    drop_path: float = 0.3
     short_side: int = 360
-    size_multiple: int = 32
-    padding_value: float | None = None
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            kind = TMTVISConfig.__annotations__[name]
-            if kind == "int" and (not isinstance(value, int) or value < 1):
-                raise ValueError(
-                    f"TMTVISConfig: {name} must be a whole number from 1, got {value!r}"
-                )
+        super().__post_init__()
         if self.injection not in get_args(Injections):
             raise ValueError(
                 f"TMTVISConfig: injection must be one of {get_args(Injections)}, "

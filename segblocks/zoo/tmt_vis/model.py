@@ -29,7 +29,7 @@ from segblocks.nn import (
 from segblocks.tasks import UNION, CategoryTask, Task, as_tasks
 from segblocks.text.embeddings import TextEmbeddings
 from segblocks.text.vocabulary import Vocabulary
-from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, clip_of_batch, size_of
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy, Mask2FormerVISState
 from segblocks.zoo.tmt_vis.class_vectors import ClassVectors
 from segblocks.zoo.tmt_vis.config import TMTVISConfig
@@ -140,10 +140,7 @@ class TMTVIS(ClipModel):
             ImportError: names have to be encoded, and the text encoder is not installed.
         """
         asked = self._task_of(task)
-        self.check_frames(frames)
-        pyramid = self.extract(frames) if features is None else features
-        self.check_features(pyramid, frames)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        pyramid, size = self.features_of(frames, features), size_of(frames)
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         classes = find_classes(self.vocabulary, asked.resolve())
         known = _known([classes], classes.names, frames.device)
@@ -174,9 +171,7 @@ class TMTVIS(ClipModel):
             ValueError: tasks that are not one a clip, or a class that the classifier does not have;
                 else as :meth:`forward`.
         """
-        self.check_frames(frames)
-        if len(tasks) != len(frames):
-            raise ValueError(f"TMTVIS: tasks must be {len(frames)}, one a clip, got {len(tasks)}")
+        self.check_batch(frames, tasks=tasks)
         asked = [find_classes(self.vocabulary, self._task_of(task).resolve()) for task in tasks]
         if unseen := sorted({name for classes in asked for name in classes.unseen}):
             raise ValueError(
@@ -185,9 +180,8 @@ class TMTVIS(ClipModel):
             )
         names = tuple(dict.fromkeys(name for classes in asked for name in classes.names))
         known = _known(asked, names, frames.device)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
         levels = self.neck(self.extract(frames))
-        output = self._decode(levels, names, known, size, range(frames.shape[1]))
+        output = self._decode(levels, names, known, size_of(frames), range(frames.shape[1]))
         return tuple(
             self._asked(_clip(output, b, [names.index(n) for n in classes.names]), classes)
             for b, classes in enumerate(asked)

@@ -23,7 +23,7 @@ from segblocks.nn import (
 from segblocks.nn.visual_sampler import Permutation
 from segblocks.tasks import CategoryTask, HintTask, RefVOS, Task, as_tasks
 from segblocks.tracking.prompt_memory import PromptMemory
-from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel
+from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, size_of
 from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.hinted import ClipHints, gather_hints, object_queries, sample_hints
 from segblocks.zoo.univs.policy import MEMORY_FRAMES, UniVSPolicy
@@ -103,21 +103,10 @@ class UniVS(ClipModel):
         """
         return self.neck(super().extract(frames))
 
-    def check_features(self, features: Mapping[int, Tensor], frames: Tensor) -> None:
-        """Refuse a pyramid that :meth:`extract` did not make of frames of this shape.
-
-        Raises:
-            ValueError: names the first stride that differs.
-        """
-        height, width = self.padded_size(frames)
-        for stride in (*STRIDES, MASK_STRIDE):
-            want = (*frames.shape[:2], self.config.embed_dim, height // stride, width // stride)
-            got = tuple(features[stride].shape) if stride in features else None
-            if got != want:
-                raise ValueError(
-                    f"{type(self).__name__}: features must be of the frames "
-                    f"{tuple(frames.shape)}, that is {want} at stride {stride}, got {got}"
-                )
+    @property
+    def feature_channels(self) -> dict[int, int]:
+        """Stride -> channels of what :meth:`extract` returns."""
+        return dict.fromkeys((*STRIDES, MASK_STRIDE), self.config.embed_dim)
 
     def forward(
         self,
@@ -152,10 +141,7 @@ class UniVS(ClipModel):
                 of other frames.
         """
         tasks = self._tasks_of(task)
-        self.check_frames(frames)
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
-        levels = self.extract(frames) if features is None else features
-        self.check_features(levels, frames)
+        levels, size = self.features_of(frames, features), size_of(frames)
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
         if state is None:
             state = self._begin(tasks, size, indices)
@@ -207,13 +193,7 @@ class UniVS(ClipModel):
         Raises:
             ValueError: tasks or generators that are not one a clip; else as :meth:`forward`.
         """
-        self.check_frames(frames)
-        for name, given in {"tasks": tasks, "generators": generators}.items():
-            if given is not None and len(given) != len(frames):
-                raise ValueError(
-                    f"{type(self).__name__}: {name} must be {len(frames)}, one a clip, "
-                    f"got {len(given)}"
-                )
+        self.check_batch(frames, tasks=tasks, generators=generators)
         checked = [self._tasks_of(task) for task in tasks]
         levels = self.extract(frames)
         return tuple(
@@ -324,7 +304,7 @@ class UniVS(ClipModel):
             raise ValueError(
                 f"{type(self).__name__}: tasks with hints take one clip, got {len(frames)}"
             )
-        size = (int(frames.shape[-2]), int(frames.shape[-1]))
+        size = size_of(frames)
         padded = self.padded_size(frames)
         keyed = state is not None and state.is_keyed
         return gather_hints(hinted, frames.shape[1], size, padded, keep_ids=keyed)
