@@ -10,16 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from segblocks.data.clips import TrainingClip
-from segblocks.losses import LossSum, PointMaskLoss, class_cross_entropy, class_targets
+from segblocks.losses import PointMaskLoss
 from segblocks.losses.classes import NO_OBJECT_WEIGHT
 from segblocks.losses.temporal_pairs import FarSameId
-from segblocks.matching import Match, MatchingCost, linear_assignment, seeded_generator
+from segblocks.matching import Match, MatchingCost, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ConfidentThings, ShapePositionDescriptor
 from segblocks.tasks import CategoryTask
 from segblocks.training.criteria.gvseg_classes import ClassMemory
 from segblocks.training.criteria.gvseg_contrast import Moment, ObjectContrast
 from segblocks.training.criteria.gvseg_targets import Targets, asked_vocabulary, targets_of
+from segblocks.training.criteria.matched import (
+    class_terms,
+    mask_terms,
+    match_layers,
+    matched_mask_losses,
+)
 from segblocks.training.criteria.terms import Term, weigh_terms
 from segblocks.zoo.gvseg import GvSegOutput
 
@@ -214,27 +220,21 @@ class GvSegCriterion(nn.Module):
             )
         targets = targets_of(clip, output)
         matches = self._match(output, targets, clip, generator)
-        embeddings = [p.mask_embeddings[0] for p in output.predictions]
-        losses = self.mask_loss(
-            torch.cat([layer[m.queries] for layer, m in zip(embeddings, matches, strict=True)]),
+        losses = matched_mask_losses(
+            self.mask_loss,
+            [p.mask_embeddings[0] for p in output.predictions],
             output.mask_features[0],
             targets.masks,
-            torch.cat([match.targets for match in matches]),
+            matches,
             generator=generator,
         )
-        # Each frame of a target is a mask of its own.
-        weight = losses.dice.new_tensor(targets.masks.shape[0] * targets.masks.shape[1])
-        terms = [
-            Term("mask", LossSum(losses.cross_entropy.sum(), weight)),
-            Term("dice", LossSum(losses.dice.sum(), weight)),
-        ]
-        for layer, (prediction, match) in enumerate(zip(output.predictions, matches, strict=True)):
-            assert prediction.class_logits is not None
-            scores = prediction.class_logits[0]
-            labels = targets.labels[match.targets]
-            wanted = class_targets(len(scores), scores.shape[-1] - 1, match.queries, labels)
-            loss = class_cross_entropy(scores, wanted, no_object_weight=self.no_object_weight)
-            terms.append(Term("class", loss, layer))
+        terms = mask_terms(losses, targets.masks.shape[0] * targets.masks.shape[1])
+        terms += class_terms(
+            [p.class_logits[0] for p in output.predictions if p.class_logits is not None],
+            targets.labels,
+            matches,
+            no_object_weight=self.no_object_weight,
+        )
         return Moment(output, targets, matches[-1]), terms
 
     def _match(
@@ -251,17 +251,17 @@ class GvSegCriterion(nn.Module):
         if num_free:
             part = output.groups[_GRID]
             embeddings = torch.cat([p.mask_embeddings[:, part] for p in output.predictions])
-            logits = [p.class_logits[0, part] for p in output.predictions]  # type: ignore[index]
-            costs = self.matching_cost(
-                embeddings.flatten(0, 1),
+            logits = [p.class_logits[:, part] for p in output.predictions]  # type: ignore[index]
+            found = match_layers(
+                self.matching_cost,
+                embeddings,
                 output.mask_features[0],
                 targets.masks[:num_free],
                 torch.cat(logits),
                 targets.labels[:num_free],
+                name=clip.name,
                 generator=generator,
             )
-            costs = costs.unflatten(0, embeddings.shape[:2])
-            found = linear_assignment(costs, names=[clip.name] * num_layers)
             found = [Match(match.queries + part.start, match.targets) for match in found]
         return [
             Match(torch.cat((m.queries, targets.queries)), torch.cat((m.targets, rest)))

@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from segblocks.data.clips import TrainingClip
-from segblocks.losses import LossSum, PointMaskLoss, class_cross_entropy, class_targets
+from segblocks.losses import PointMaskLoss
 from segblocks.losses.classes import NO_OBJECT_WEIGHT
-from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
+from segblocks.matching import MatchingCost, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput, Prediction
+from segblocks.training.criteria.matched import (
+    class_terms,
+    mask_terms,
+    match_layers,
+    matched_mask_losses,
+)
 from segblocks.training.criteria.terms import Term, as_padded, weigh_terms
 
 GROUP = "instance"
@@ -89,35 +95,22 @@ class Mask2FormerVISCriterion(nn.Module):
         masks = as_padded(clip.masks, features, fill=False)
         embeddings, logits = stacked(predictions, output)
         generator = seeded_generator(*clip.seed, device=features.device)
-        costs = self.matching_cost(
-            embeddings.flatten(0, 1),
+        matches = match_layers(
+            self.matching_cost,
+            embeddings,
             features,
             masks,
-            logits.flatten(0, 1),
+            logits,
             labels,
+            name=clip.name,
             generator=generator,
         )
-        matches = linear_assignment(
-            costs.unflatten(0, embeddings.shape[:2]), names=[clip.name] * len(embeddings)
+        losses = matched_mask_losses(
+            self.mask_loss, embeddings, features, masks, matches, generator=generator
         )
-        losses = self.mask_loss(
-            torch.cat([layer[m.queries] for layer, m in zip(embeddings, matches, strict=True)]),
-            features,
-            masks,
-            torch.cat([match.targets for match in matches]),
-            generator=generator,
+        return mask_terms(losses, len(masks)) + class_terms(
+            logits, labels, matches, no_object_weight=self.no_object_weight
         )
-        num_targets = losses.dice.new_tensor(len(masks))
-        terms = [
-            Term("mask", LossSum(losses.cross_entropy.sum(), num_targets)),
-            Term("dice", LossSum(losses.dice.sum(), num_targets)),
-        ]
-        for layer, (scores, match) in enumerate(zip(logits, matches, strict=True)):
-            no_object = scores.shape[-1] - 1
-            targets = class_targets(len(scores), no_object, match.queries, labels[match.targets])
-            loss = class_cross_entropy(scores, targets, no_object_weight=self.no_object_weight)
-            terms.append(Term("class", loss, layer))
-        return terms
 
 
 def labels_of(criterion: str, clip: TrainingClip) -> Tensor:

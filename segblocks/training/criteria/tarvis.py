@@ -11,19 +11,21 @@ from torch import Tensor, nn
 from segblocks.data.clips import TrainingClip
 from segblocks.data.sample import IGNORE
 from segblocks.losses import (
-    LossSum,
-    MaskLosses,
     PointMaskLoss,
     SemanticPointLoss,
-    class_cross_entropy,
-    class_targets,
     object_mask_losses,
     with_background,
 )
 from segblocks.losses.classes import NO_OBJECT_WEIGHT
-from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
+from segblocks.matching import MatchingCost, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput, Prediction
+from segblocks.training.criteria.matched import (
+    class_terms,
+    mask_terms,
+    match_layers,
+    matched_mask_losses,
+)
 from segblocks.training.criteria.terms import Term, as_padded, terms_of_layers, weigh_terms
 
 
@@ -136,36 +138,26 @@ class TarViSCriterion(nn.Module):
         features = output.mask_features[0]
         masks = as_padded(clip.masks, features, fill=False)
         embeddings = _of_group(output, "instance")
-        logits = [_class_logits(prediction)[0] for prediction in output.predictions]
-        costs = self.matching_cost(
-            embeddings.flatten(0, 1),
+        logits = torch.cat([_class_logits(prediction) for prediction in output.predictions])
+        matches = match_layers(
+            self.matching_cost,
+            embeddings,
             features,
             masks,
-            torch.cat(logits),
+            logits,
             clip.labels,
+            name=clip.name,
             generator=generator,
         )
-        matches = linear_assignment(
-            costs.unflatten(0, embeddings.shape[:2]), names=[clip.name] * len(embeddings)
+        losses = matched_mask_losses(
+            self.mask_loss, embeddings, features, masks, matches, generator=generator
         )
-        losses = self.mask_loss(
-            torch.cat([layer[m.queries] for layer, m in zip(embeddings, matches, strict=True)]),
-            features,
-            masks,
-            torch.cat([match.targets for match in matches]),
-            generator=generator,
-        )
-        terms = _mask_terms(("mask", "dice"), losses, masks)
+        terms = mask_terms(losses, masks.shape[0] * masks.shape[1])
         if "semantic" in output.groups:
             terms += self._semantic_terms(output, clip, masks, clip.labels, generator)
-        for layer, (scores, match) in enumerate(zip(logits, matches, strict=True)):
-            no_object = scores.shape[-1] - 1
-            targets = class_targets(
-                len(scores), no_object, match.queries, clip.labels[match.targets]
-            )
-            loss = class_cross_entropy(scores, targets, no_object_weight=self.no_object_weight)
-            terms.append(Term("class", loss, layer))
-        return terms
+        return terms + class_terms(
+            logits, clip.labels, matches, no_object_weight=self.no_object_weight
+        )
 
     def _semantic_terms(
         self,
@@ -228,7 +220,7 @@ class TarViSCriterion(nn.Module):
             official_compat=self.official_compat,
             generator=generator,
         )
-        return _mask_terms(("object_mask", "object_dice"), losses, masks)
+        return mask_terms(losses, masks.shape[0] * masks.shape[1], prefix="object_")
 
     def _weighted(self, terms: Sequence[Term], num_layers: int) -> dict[str, Tensor]:
         if not terms:
@@ -236,14 +228,6 @@ class TarViSCriterion(nn.Module):
         # Weights of classes can add up to less than one target, the least of all others (official).
         least = {"class": self.no_object_weight}
         return weigh_terms(terms, self.weights, num_layers, least=least)
-
-
-def _mask_terms(names: tuple[str, str], losses: MaskLosses, masks: Tensor) -> list[Term]:
-    # Each frame of a target is a mask of its own.
-    weight = losses.dice.new_tensor(masks.shape[0] * masks.shape[1])
-    return [
-        Term(name, LossSum(loss.sum(), weight)) for name, loss in zip(names, losses, strict=True)
-    ]
 
 
 def _of_group(output: ClipOutput, group: str) -> Tensor:

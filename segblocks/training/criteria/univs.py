@@ -18,9 +18,10 @@ from segblocks.losses import (
     hardest_pairs_losses,
 )
 from segblocks.losses.reidentification import ReidentificationLosses
-from segblocks.matching import MatchingCost, linear_assignment, seeded_generator
+from segblocks.matching import MatchingCost, seeded_generator
 from segblocks.matching.points import NUM_POINTS
 from segblocks.nn import ClipOutput
+from segblocks.training.criteria.matched import match_layers
 from segblocks.training.criteria.terms import Term, as_padded, terms_of_layers, weigh_terms
 from segblocks.training.criteria.univs_streams import (
     Stream,
@@ -182,16 +183,15 @@ class UniVSCriterion(nn.Module):
         ids = identities(masks)
         if self.merge_repeated and labels is None:
             there = there[ids[there] == there]
-        costs = self.matching_cost(
-            embeddings.flatten(0, 1),
+        matches = match_layers(
+            self.matching_cost,
+            embeddings,
             output.mask_features[0],
             masks[there],
-            None if labels is None or logits is None else logits.flatten(0, 1),
+            None if labels is None else logits,
             None if labels is None else labels[there],
+            name=clip.name,
             generator=generator,
-        )
-        matches = linear_assignment(
-            costs.unflatten(0, embeddings.shape[:2]), names=[clip.name] * len(embeddings)
         )
         queries = torch.stack([match.queries for match in matches])
         rows = there[torch.stack([match.targets for match in matches])]
