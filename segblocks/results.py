@@ -245,8 +245,9 @@ class VideoSegmentation:
             path: the folder, empty or new; ``~`` is the home folder.
             overlay: write a video with the masks drawn over it, too.
             submission: others that the writer takes. That of :func:`segblocks.segment`,
-                :func:`segblocks.inference.save_result`, takes ``overwrite=True`` to replace an
-                earlier result, and ``video_id``, ``dataset``, ``split`` and ``frame_names``.
+                :func:`segblocks.inference.save_result`, takes ``report=True`` for a page that
+                shows the result in a browser, ``overwrite=True`` to replace an earlier result, and
+                ``video_id``, ``dataset``, ``split`` and ``frame_names``.
 
         Returns:
             What the writer returns.

@@ -113,6 +113,9 @@ def _add_run_options(group: Any) -> None:
     )
     group.add_argument("--no-progress", action="store_true", help="show no progress bar")
     group.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
+    group.add_argument(
+        "--report", action="store_true", help="write report.html, a page for browsers, too"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -148,7 +151,7 @@ def run(args: argparse.Namespace) -> None:
         seconds = time.perf_counter() - start
     if args.min_score is not None and args.task != "vps":
         result = result.filter(min_score=args.min_score)
-    result.save(args.out, overlay=not args.no_overlay, overwrite=args.overwrite)
+    result.save(args.out, overlay=not args.no_overlay, report=args.report, overwrite=args.overwrite)
     print(
         f"{args.out}: {result.num_frames} frames, {len(result.tracks)} tracks, "
         f"{result.num_frames / seconds:.2f} frames/s on {device}"

@@ -1,4 +1,4 @@
-"""What ``VideoSegmentation.save`` writes: masks, submission files, an overlay video."""
+"""What ``VideoSegmentation.save`` writes: masks, submission files, an overlay video, a report."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from segblocks.inference.submission_names import SubmissionNames, submission_nam
 from segblocks.inference.video import VideoReader
 from segblocks.label_files import id_to_rgb, write_label_map
 from segblocks.results import VideoSegmentation
-from segblocks.viz import draw_result, track_label_map
+from segblocks.viz import draw_result, track_label_map, write_report
 
 #: Playing speed of overlays of sources that state none: that of DAVIS.
 DEFAULT_FPS = 24.0
 
-_MASKS, _OVERLAY, _VIS, _BURST = "masks", "overlay.mp4", "results.json", "burst.json"
+_MASKS, _OVERLAY, _REPORT = "masks", "overlay.mp4", "report.html"
+_VIS, _BURST = "results.json", "burst.json"
 _PANOPTIC, _PREDICTION, _KITTI = "panoptic", "pred.json", "kitti_step"
 _OWNED = (
-    *(RESULT_FILE, SEMANTIC_FOLDER, _MASKS, _OVERLAY, _VIS),
-    *(_BURST, _PANOPTIC, _PREDICTION, _KITTI),
+    *(RESULT_FILE, SEMANTIC_FOLDER, _MASKS, _OVERLAY, _REPORT),
+    *(_VIS, _BURST, _PANOPTIC, _PREDICTION, _KITTI),
 )
 
 
@@ -49,6 +50,7 @@ def save_result(
     path: str | os.PathLike[str],
     *,
     overlay: bool = False,
+    report: bool = False,
     overwrite: bool = False,
     video_id: int | str | None = None,
     dataset: str | None = None,
@@ -73,6 +75,8 @@ def save_result(
         result: of any task.
         path: the folder; ``~`` is the home folder.
         overlay: also write ``overlay.mp4``, for which the source is read again.
+        report: also write ``report.html``, a page for browsers (`write_report`), for which the
+            source is read again.
         overwrite: replace an earlier result of the same task in ``path``; other files in it stay.
             Without, the folder must be empty or new.
         video_id: of the video in its dataset: VIS, a number (default 1); VPS, a number or name
@@ -90,8 +94,8 @@ def save_result(
         FileExistsError: ``path`` is not empty and may not be overwritten.
         NotADirectoryError: ``path`` is a file.
         OSError: the place cannot be written to, or the disk is full; names it.
-        ValueError: something that no file of the task holds, unfit frame names, or an overlay of a
-            source that can be read only once.
+        ValueError: something that no file of the task holds, unfit frame names, or an overlay or
+            a report of a source that can be read only once.
         ImportError: an overlay without PyAV.
     """
     path = expand(path)
@@ -99,16 +103,20 @@ def save_result(
         result, video_id=video_id, dataset=dataset, split=split, frame_names=frame_names
     )
     check_output(path, result.task_name, overwrite=overwrite)
-    reader = _reopen(result) if overlay else None
+    overlay_reader = _reopen(result) if overlay else None
+    report_reader = _reopen(result) if report else None
     with whole_folder(path, owned=_OWNED) as folder:
         _write_json(folder / RESULT_FILE, encode_result(result, submission.frame_names))
         _write_pictures(folder / _MASKS, submission, _write_ids(result))
         _write_submission(folder, result, submission)
         if result.has_semantic:
             _write_pictures(folder / SEMANTIC_FOLDER, submission, _write_semantic(result))
-        if reader is not None:
-            with reader:
-                _write_overlay(folder / _OVERLAY, result, reader)
+        if overlay_reader is not None:
+            with overlay_reader:
+                _write_overlay(folder / _OVERLAY, result, overlay_reader)
+        if report_reader is not None:
+            with report_reader:
+                _write_report(folder / _REPORT, result, report_reader)
     return path
 
 
@@ -252,6 +260,11 @@ def _write_overlay(path: Path, result: VideoSegmentation, reader: VideoReader) -
             )
 
 
+def _write_report(path: Path, result: VideoSegmentation, reader: VideoReader) -> None:
+    title = reader.name if reader.path is None else reader.path.name
+    write_report(path, result, reader, title=title, fps=reader.fps)
+
+
 def _write_pictures(
     folder: Path, submission: SubmissionNames, write: Callable[[Path, int], None]
 ) -> None:
@@ -267,7 +280,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _reopen(result: VideoSegmentation) -> VideoReader:
     if not isinstance(result.source, VideoReader):
-        raise ValueError("save: this result does not know its video, so there can be no overlay")
+        raise ValueError("save: this result does not know its video, so it cannot be drawn on")
     return result.source.reopen()
 
 

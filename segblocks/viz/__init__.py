@@ -13,6 +13,7 @@ from segblocks.viz.masked_attention import AttentionMask, attention_masks
 from segblocks.viz.overlay import overlay, overlay_semantic
 from segblocks.viz.projection import feature_image, principal_axes
 from segblocks.viz.query_plot import plot_queries
+from segblocks.viz.report import write_report
 from segblocks.viz.results import draw_result, track_label_map
 from segblocks.viz.sampling import SamplingPoints, draw_sampling_points, sampling_points
 from segblocks.viz.taxonomy_plot import plot_taxonomy
@@ -49,4 +50,5 @@ __all__ = [
     "token_at",
     "token_center",
     "track_label_map",
+    "write_report",
 ]

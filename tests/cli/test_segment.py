@@ -112,7 +112,8 @@ def test_a_model_of_prompts_takes_sentences_and_boxes(
     UniVS(TINY).save_pretrained(folder / "univs")
     line = ["segment", str(folder / "video"), "--model", str(folder / "univs"), "--task", task]
     line += ["--out", str(folder / "out"), "--device", "cpu", "--short-side", "0", *options]
-    assert main([*line, "--no-progress", "--no-overlay"]) == 0
+    assert main([*line, "--no-progress", "--no-overlay", "--report"]) == 0
+    assert (folder / "out" / "report.html").read_text("utf-8").startswith("<!doctype html>")
     result = json.loads((folder / "out" / "result.json").read_text())
     assert [track["id"] for track in result["tracks"]] == tracks
     assert (folder / "out" / "semantic").is_dir() == (task in ("vss", "vps"))

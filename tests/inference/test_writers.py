@@ -22,6 +22,7 @@ from segblocks.label_files import read_label_map
 from segblocks.ops.label_map import label_map_from_masks
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import EVS, PET, PVOS, VSS, RefVOS
+from segblocks.viz import write_report
 from tests.disk import full_disk
 from tests.inference.results_by_hand import (
     FRAMES,
@@ -198,18 +199,31 @@ def test_overlay_has_every_frame_and_draws_on_it(tmp_path: Path) -> None:
     assert len(list(open_video(tmp_path / "again" / "overlay.mp4"))) == 3
 
 
+def test_a_report_is_the_page_of_the_result(tmp_path: Path) -> None:
+    result = vis_result()
+    result.save(tmp_path / "out", report=True)
+    written = (tmp_path / "out" / "report.html").read_text("utf-8")
+    page = write_report(tmp_path / "page.html", result, FRAMES, title="video array", fps=12)
+    assert written == page.read_text("utf-8")
+    result.save(tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
 def build_rles(masks: tuple[np.ndarray, ...]) -> dict:
     from segblocks.ops.rle import encode
 
     return {t: encode(mask) for t, mask in enumerate(masks) if mask.any()}
 
 
-def test_overlay_of_an_iterator_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drawing", ["overlay", "report"])
+def test_drawing_on_an_iterator_is_refused_before_anything_is_written(
+    tmp_path: Path, drawing: str
+) -> None:
     result = vis_result(open_video(iter(FRAMES)))
     with pytest.raises(ValueError, match="iterator"):
-        result.save(tmp_path / "out", overlay=True)
+        result.save(tmp_path / "out", **{drawing: True})
     with pytest.raises(ValueError, match="does not know its video"):
-        replace(result, source=None).save(tmp_path / "out", overlay=True)
+        replace(result, source=None).save(tmp_path / "out", **{drawing: True})
     assert list(tmp_path.iterdir()) == []
     result.save(tmp_path / "out")
 
