@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -76,6 +76,6 @@ def _assign(cost: NDArray[np.float64], name: str) -> NDArray[np.int64]:
             f"linear_assignment: the costs of video {name!r} must be finite, got "
             f"{cost[query, target]} for query {query} and target {target}"
         )
-    queries, targets = linear_sum_assignment(cost)
+    queries, targets = scipy.optimize.linear_sum_assignment(cost)
     order = np.argsort(targets, kind="stable")
     return np.stack((queries[order], targets[order])).astype(np.int64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 #: DAVIS: how far apart contours may be, as a part of the image's diagonal.
 TOLERANCE = 0.008
@@ -73,5 +73,5 @@ def _near(points: NDArray[np.int64], others: NDArray[np.int64], radius: int) -> 
     """The part of the points that have another within the radius, which counts as within."""
     # Squared distances are whole numbers, so that half of one is a safe margin.
     reach = math.sqrt(radius**2 + 0.5)
-    distances, _ = KDTree(others).query(points, distance_upper_bound=reach)
+    distances, _ = scipy.spatial.KDTree(others).query(points, distance_upper_bound=reach)
     return float(np.mean(np.isfinite(distances)))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from segblocks.metrics.base import Record, VideoMetric, mean
 from segblocks.metrics.boundary import boundary_f
@@ -143,7 +143,8 @@ class JAndF(ObjectSimilarity):
             pairs = [wanted._replace(track=found.track) for wanted in own for found in own]
             values = [v.mean() if len(v) else 0.0 for v in self._compare_all(truth, pairs)]
             quality = np.array(values).reshape(len(own), len(own))
-            for row, column in zip(*linear_sum_assignment(quality, maximize=True), strict=True):
+            rows, columns = scipy.optimize.linear_sum_assignment(quality, maximize=True)
+            for row, column in zip(rows, columns, strict=True):
                 assigned[own[row].name] = pairs[row * len(own) + column]
         return [assigned[target.name] for target in targets]
 

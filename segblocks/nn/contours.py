@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from segblocks._optional import require
@@ -161,7 +161,7 @@ def _any_neighbour(values: Tensor) -> Tensor:
 
 
 def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    parts = np.asarray(ndimage.label(mask)[0], dtype=np.intp)  # type: ignore[index]
+    parts = np.asarray(scipy.ndimage.label(mask)[0], dtype=np.intp)
     large = np.bincount(parts.ravel()) >= SPECK_AREA
     large[0] = False
     return large[parts] if large.any() else mask

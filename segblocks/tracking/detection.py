@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import scipy  # its parts are imported when they are used
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -129,7 +129,7 @@ def assign(similarity: Tensor, min_similarity: float) -> dict[int, int]:
     """
     values = similarity.cpu().double().numpy()
     values = values * (values >= min_similarity)
-    pairs = zip(*linear_sum_assignment(values, maximize=True), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(values, maximize=True), strict=True)
     return {int(n): int(o) for n, o in pairs if values[n, o] > min_similarity}
 
 

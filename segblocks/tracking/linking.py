@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.optimize import linear_sum_assignment
+import scipy  # its parts are imported when they are used
 from torch import Tensor
 
 from segblocks.ops.mask_iou import mask_iou
@@ -40,7 +40,7 @@ def link_masks(
         has_pixels = [masks.flatten(1).any(dim=1).cpu().numpy() for masks in (previous, current)]
         iou = iou * (has_pixels[0][:, None] & has_pixels[1][None])
     links: list[int | None] = [None] * len(current)
-    for a, b in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
+    for a, b in zip(*scipy.optimize.linear_sum_assignment(iou, maximize=True), strict=True):
         if iou[a, b] > min_iou:
             links[b] = int(a)
     return links
