@@ -74,15 +74,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="path of the .json and .md")
 
 
+def model_settings(args: argparse.Namespace) -> dict[str, int]:
+    """Return the settings of :func:`segblocks.segment` that the options give."""
+    given = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def predictors_of(args: argparse.Namespace) -> dict[str, Predict]:
     """Return the baselines and the model that the options ask for."""
     predictors: dict[str, Predict] = {} if args.no_baselines else all_baselines()
     if args.model is not None:
         device = choose_device(args.device)
         model: Any = load_model(args.model, args.checkpoint).to(device)
-        given = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
-        settings = {name: value for name, value in given.items() if value is not None}
-        predictors[Path(args.model).name] = ask_model(model, **settings)
+        predictors[Path(args.model).name] = ask_model(model, **model_settings(args))
     if not predictors:
         raise SystemExit("--no-baselines needs a --model")
     return predictors

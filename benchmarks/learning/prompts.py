@@ -20,24 +20,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.learning import sentences
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
 from benchmarks.learning.budget import add_budget, loop_settings
 from benchmarks.learning.judge import judge
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
+from benchmarks.learning.sentences import chance_object, hide_sentences, silent
 from benchmarks.learning.synthetic import asked
 from segblocks.cli.device import choose_device
-from segblocks.data import VideoSample
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform, TrainingClip
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
-from segblocks.data.synthetic.expressions import KINDS, expression_kind
 from segblocks.metrics import STQ, VPQ, JAndF, TrackAP, VideoMetric
 from segblocks.nn import DecoderContext, PromptCrossAttention, Queries
-from segblocks.results import FrameResult, TrackSummary, VideoSegmentation, VideoSegmentationBuilder
-from segblocks.tasks import RefVOS, Task
+from segblocks.tasks import Task
 from segblocks.tracking.entities import EntityTracker
 from segblocks.training.criteria import UniVSCriterion
 from segblocks.training.initial import InitialWeights, load_initial
@@ -49,7 +47,6 @@ from segblocks.zoo.univs.nano import UNIVS_NANO
 from segblocks.zoo.univs.state import UniVSState
 
 _ENDLESS = 1_000_000
-_SILENCE = "something"
 _METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
     "vis": [(TrackAP, ("AP",))],
     "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
@@ -120,11 +117,6 @@ class SilentStep(UniVSStep):
         return super().forward(
             [replace(clip, tasks=tuple(map(silent, clip.tasks))) for clip in clips]
         )
-
-
-def silent(task: Task) -> Task:
-    """Return the task with sentences that say nothing."""
-    return RefVOS([_SILENCE] * len(task.expressions)) if isinstance(task, RefVOS) else task
 
 
 @dataclass(frozen=True)
@@ -228,33 +220,6 @@ def _sources(
         )
 
 
-def chance_object(sample: VideoSample, task: Task) -> VideoSegmentation:
-    """Predict for each sentence the true masks of some object of the video, drawn by chance."""
-    assert isinstance(task, RefVOS)
-    rng = np.random.default_rng(len(sample.objects) + sum(map(ord, sample.name)))
-    ids = [info.id for info in sample.objects]
-    drawn = [ids[i] for i in rng.integers(len(ids), size=len(task.expressions))]
-    nothing = (None,) * len(drawn)
-    builder = VideoSegmentationBuilder(sample.size, task, None)
-    for t in range(sample.num_frames):
-        truth = sample.read_truth(t)
-        known = dict(zip(truth.ids, truth.masks, strict=True))
-        masks = np.stack([known.get(i, np.zeros(sample.size, bool)) for i in drawn])
-        builder.add(FrameResult(t, task.object_ids, masks, nothing, nothing))
-    return builder.finish(sample.num_frames, [TrackSummary(i) for i in task.object_ids])
-
-
-def sentences_of(world: SyntheticWorld) -> dict[str, list[tuple[VideoSample, Task]]]:
-    """Return what the videos of a world ask for by sentences of each kind."""
-    found: dict[str, list[tuple[VideoSample, Task]]] = {kind: [] for kind in KINDS}
-    for sample in world:
-        for kind, pairs in found.items():
-            own = tuple(e for e in sample.expressions if expression_kind(e.text) == kind)
-            if own:
-                pairs.append((replace(sample, expressions=own), RefVOS([e.text for e in own])))
-    return {kind: pairs for kind, pairs in found.items() if pairs}
-
-
 def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld], variant: Variant) -> Numbers:
     """Return column -> number."""
     found: Numbers = {}
@@ -270,12 +235,8 @@ def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld], variant: 
 
 def spoken_numbers(predict: Predict, world: SyntheticWorld, variant: Variant) -> Numbers:
     """Return J&F by the kind of sentence, and their mean."""
-    found: Numbers = {}
-    for kind, pairs in sentences_of(world).items():
-        shown = [(sample, silent(task) if variant.hidden else task) for sample, task in pairs]
-        judged = judge(predict, shown, [partial(JAndF, "all")])
-        found[f"RefVOS {kind}"] = judged.summary["JAndF"]["J&F"]
-    return found | {"RefVOS mean": float(np.mean(list(found.values())))} if found else {}
+    judged = sentences.measure(hide_sentences(predict) if variant.hidden else predict, world)
+    return {f"RefVOS {kind}": number for kind, number in sentences.numbers_of(judged).items()}
 
 
 def parse() -> argparse.Namespace:

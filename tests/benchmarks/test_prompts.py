@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from benchmarks.learning import prompts
-from segblocks.data.synthetic import open_held_out
 from segblocks.inference import segment
 from segblocks.nn import PromptCrossAttention
-from segblocks.tasks import VIS, RefVOS
+from segblocks.tasks import VIS
 from tests.zoo.test_univs import TINY as UNIVS
 
 TINY = [
@@ -68,9 +67,6 @@ def test_every_variant_trains_and_is_measured(
 def test_variants_are_what_they_are_called() -> None:
     model = prompts.WithoutPromptAttention(prompts.CONFIG)
     assert not any(isinstance(block, PromptCrossAttention) for block in model.modules())
-    asked = prompts.silent(RefVOS(["a red star", "a ring"]))
-    assert isinstance(asked, RefVOS)
-    assert len(set(asked.expressions)) == 1
     tracked = prompts.BySimilarity(prompts.CONFIG).eval()
     groups: list[set[str]] = []
     forward = tracked.forward
@@ -86,11 +82,3 @@ def test_variants_are_what_they_are_called() -> None:
     segment(tracked, video, VIS("ovis"), short_side=0, entities=low)
     assert len(groups) > 1
     assert not any("visual" in names for names in groups)
-
-
-def test_an_object_by_chance_is_seldom_the_one() -> None:
-    world = open_held_out("refvos", length=6, size=(96, 160), num_frames=2)
-    found = prompts.spoken_numbers(prompts.chance_object, world, prompts.Variant())
-    counts = [len(sample.objects) for sample in world]
-    assert 0 < found["RefVOS mean"] < 2.5 * len(counts) / sum(counts)
-    assert len(found) > 3
