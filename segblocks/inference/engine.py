@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Literal, Protocol, cast, overload
 
@@ -20,6 +19,7 @@ from segblocks.inference.checks import (
     find_device,
     whole_number,
 )
+from segblocks.inference.evaluation_mode import evaluating
 from segblocks.inference.frame_size import fit_size, resize_frame
 from segblocks.inference.heap import release_heap
 from segblocks.inference.schedule import Clip, schedule_clips
@@ -111,6 +111,8 @@ def stream(
         ValueError: a task that the model cannot do, hints that do not fit the video, an unreadable
             or empty video, a device that is not there, logits that are not numbers.
         FileNotFoundError: there is no such video.
+        torch.OutOfMemoryError: a clip needs more than the GPU has; says what to lower. Nothing of
+            the clip is held any more, so a smaller one can be tried in the same process.
 
     Example:
         >>> from segblocks import PET, create_model
@@ -171,6 +173,7 @@ def segment(
         TypeError: as for :func:`stream`.
         ValueError: as for :func:`stream`.
         FileNotFoundError: there is no such video.
+        torch.OutOfMemoryError: as for :func:`stream`.
 
     Example:
         >>> from segblocks import VIS, VOS, create_model
@@ -271,7 +274,17 @@ class _Run:
         check_hints(self.tasks, self.num_frames, self.reader.name)
 
     def _take_in(self, clip: Clip[Tensor]) -> Iterator[Results]:
-        """Look at a clip; returns the frames that are finished thereby."""
+        """Look at a clip; yields the frames that are finished thereby."""
+        try:
+            yield from self._finished_by(clip)
+            return
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition("\n")[0]
+        # Not while the error is handled, as it holds all tensors of the calls that failed.
+        self._window.keep_last(0)
+        raise torch.OutOfMemoryError(_advice(clip, self.policy, self.state, reason))
+
+    def _finished_by(self, clip: Clip[Tensor]) -> Iterator[Results]:
         self._window.extend(clip.new)
         tasks = self.policy.hints(self.state, clip.num_frames)
         if tasks is None:
@@ -322,6 +335,16 @@ def _to_model(
     return resize_frame(torch.tensor(frame, device=device).permute(2, 0, 1), size, resizing)
 
 
+def _advice(clip: Clip[Tensor], policy: VideoPolicy[Any], state: VideoState, reason: str) -> str:
+    height, width = state.model_size
+    return (
+        f"out of memory at frames {clip.start} to {clip.start + clip.num_frames - 1} of "
+        f"{height}x{width} pixels: lower short_side (--short-side, now {min(height, width)}) or "
+        f"clip_length (--clip-length, now {policy.clip_length}), or take another device "
+        f"(--device cpu); {reason}"
+    )
+
+
 def _check_numbers(output: ClipOutput) -> None:
     prediction = output.predictions[-1]
     parts = {
@@ -343,24 +366,10 @@ def _while_evaluating(
     """Step through a generator in inference mode, which the code between steps is not in."""
     try:
         while True:
-            with _evaluation(model):
+            with evaluating(model):
                 step = next(results, None)
             if step is None:
                 return
             yield step
     finally:
         results.close()
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        # Not train(), which would also switch on the modules that were kept in evaluation mode.
-        for module in training:
-            module.training = True

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from segblocks import __version__, cli
 from segblocks.cli import list_models
@@ -28,6 +29,7 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], None]:
         FileNotFoundError("a.mp4: no such video file"),
         PermissionError("out: cannot write here"),
         ImportError("this needs the package 'av': pip install 'segblocks[video]'"),
+        torch.OutOfMemoryError("out of memory at frames 0 to 4"),
     ],
 )
 def test_errors_of_use_are_one_line_and_status_2(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from segblocks.inference import segment, stream
 from segblocks.inference.heap import release_heap
+from segblocks.nn.clip_output import ClipOutput
 from segblocks.tasks import PET, VIS, VOS, VPS
 from tests.oracle import OracleModel, squares_video, truth
 
@@ -389,3 +391,34 @@ def test_model_moves_only_when_it_is_asked_to() -> None:
     assert not moves
     segment(model, squares_video(3, (8, 32)), VIS(CLASSES), device="cpu")
     assert moves == [torch.device("cpu")]
+
+
+class Hungry(OracleModel):
+    """Runs out of memory on clips of more than three frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[weakref.ref[torch.Tensor]] = []
+
+    def forward(self, frames: torch.Tensor, *args: Any, **options: Any) -> ClipOutput:
+        activations = torch.zeros(1000)
+        self.held.append(weakref.ref(activations))
+        if frames.shape[1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nDetails")
+        return super().forward(frames, *args, **options)
+
+
+def test_out_of_memory_says_what_to_lower_and_holds_nothing() -> None:
+    model = Hungry().train()
+    video = squares_video(9)
+    message = (
+        r"^out of memory at frames 0 to 4 of 32x64 pixels: lower short_side \(--short-side, now 32"
+        r"\) or clip_length \(--clip-length, now 5\), .*--device cpu\); CUDA.*allocate 9 GiB\.$"
+    )
+    with pytest.raises(torch.OutOfMemoryError, match=message) as caught:
+        segment(model, video, VOS(mask_of(video, 1)), clip_length=5)
+    assert caught.value.__context__ is None
+    assert [reference() for reference in model.held] == [None]
+    assert model.training
+    result = segment(model, video, VOS(mask_of(video, 1)), clip_length=3, overlap=1)
+    np.testing.assert_array_equal(result.tracks[0].masks(), truth(video, 1))
