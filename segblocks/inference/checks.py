@@ -75,7 +75,7 @@ def check_settings(
         return
     for name in settings:
         if name not in known:
-            names = sorted({*own, *known})
+            names = sorted({*own, *known} - {name})
             close = difflib.get_close_matches(name, names, n=3)
             hint = f" did you mean {' or '.join(map(repr, close))}?" if close else ""
             raise TypeError(
@@ -142,7 +142,7 @@ def _settings_of(model: nn.Module) -> set[str] | None:
 
 
 def _keywords(function: Any) -> tuple[set[str], bool]:
-    """Names of the keyword-only parameters, and whether any others are taken too."""
-    parameters = inspect.signature(function).parameters.values()
-    names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    """Names of the parameters after the first, the task, and whether any others are taken too."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -33,6 +34,19 @@ class Forwarding(nn.Module):
         return Policy(task, **settings)
 
 
+@dataclass
+class Record:
+    """A policy whose settings have no star before them."""
+
+    task: Any
+    window: int = 4
+
+
+class Recorded(nn.Module):
+    def video_policy(self, task: Any, **settings: Any) -> Record:
+        return Record(task, **settings)
+
+
 class Silent(nn.Module):
     def video_policy(self, task: Any, **settings: Any) -> VideoPolicy[Any]:
         raise NotImplementedError
@@ -50,7 +64,11 @@ class Anything(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "known"),
-    [(Plain(), {"window"}), (Forwarding(), {"speed", "window", "decay"})],
+    [
+        (Plain(), {"window"}),
+        (Forwarding(), {"speed", "window", "decay"}),
+        (Recorded(), {"window"}),
+    ],
 )
 def test_settings_are_read_off_the_signatures(model: nn.Module, known: set[str]) -> None:
     check_settings("segment", model, dict.fromkeys(known), ())
