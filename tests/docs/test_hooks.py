@@ -1,0 +1,98 @@
+"""What the build of the site does to pages and docstrings."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+pytest.importorskip("mkdocs")
+pytest.importorskip("griffe")
+pytest.importorskip("latex2mathml")
+
+
+def hook(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(address: str) -> SimpleNamespace:
+    return SimpleNamespace(file=SimpleNamespace(src_uri=address))
+
+
+def test_each_kernel_and_each_card_is_a_page() -> None:
+    readmes = {
+        *ROOT.glob("kernels/segblocks_kernels/*/README.md"),
+        *ROOT.glob("segblocks/zoo/weights/*/README.md"),
+    }
+    pages = hook("readme_pages").PAGES
+    assert set(pages.values()) == readmes
+    assert pages["kernels/ms_deform_attn.md"].parent.name == "ms_deform_attn"
+    assert "models/tarvis_nano.md" in pages
+
+
+def test_folders_of_the_navigation_are_filled() -> None:
+    config = {"nav": [{"Start": "index.md"}, {"Kernels": ["kernels.md", {"Each": "kernels/"}]}]}
+    hook("readme_pages").on_config(config)
+    assert config["nav"][0] == {"Start": "index.md"}
+    overview, each = config["nav"][1]["Kernels"]
+    assert overview == "kernels.md"
+    assert "kernels/space_time_attention.md" in each["Each"]
+    assert all(address.startswith("kernels/") for address in each["Each"])
+
+
+@pytest.mark.parametrize(
+    ("address", "link", "moved"),
+    [
+        ("losses.md", "tarvis.md#clips", "tarvis.md#clips"),
+        ("modules/decoder.md", "../images/a.png", "../images/a.png"),
+        (
+            "modules/decoder.md",
+            "../../kernels/segblocks_kernels/ms_deform_attn/README.md#how",
+            "../kernels/ms_deform_attn.md#how",
+        ),
+        ("kernels/ms_deform_attn_fused.md", "../ms_deform_attn/README.md", "ms_deform_attn.md"),
+        ("models/tarvis_nano.md", "../../../../docs/training.md", "../training.md"),
+        ("index.md", "https://example.org/a.md", "https://example.org/a.md"),
+        ("index.md", "#here", "#here"),
+    ],
+)
+def test_links_between_files_hold_between_pages(address: str, link: str, moved: str) -> None:
+    text = hook("readme_pages").on_page_markdown(f"see [it]({link}).", page(address))
+    assert text == f"see [it]({moved})."
+
+
+def test_mathematics_is_drawn_by_the_browser() -> None:
+    config = {"mdx_configs": {}}
+    hook("mathematics").on_config(config)
+    (fence,) = config["mdx_configs"]["pymdownx.superfences"]["custom_fences"]
+    drawn = fence["format"](r"\frac{a}{b}", "math", "math", {}, None)
+    assert "<mfrac><mrow><mi>a</mi></mrow><mrow><mi>b</mi></mrow></mfrac>" in drawn
+    assert "<script" not in drawn
+
+
+def test_docstrings_are_ones_that_griffe_reads(tmp_path: Path) -> None:
+    import griffe
+
+    (tmp_path / "made.py").write_text(
+        "from typing import NamedTuple\n\n\n"
+        "class Pair(NamedTuple):\n"
+        '    """See :func:`~a.b.made` and :class:`C`.\n\n'
+        "    Args:\n        a: number.\n\n"
+        '    Example:\n        >>> Pair(1).a\n        1\n    """\n\n'
+        "    a: int\n"
+    )
+    extensions = griffe.load_extensions(hook("docstrings").Docstrings())
+    module = griffe.load("made", search_paths=[tmp_path], extensions=extensions)
+    docstring = module["Pair"].docstring
+    assert docstring.value.startswith("See ``made`` and ``C``.")
+    kinds = [section.kind.value for section in docstring.parse("google")]
+    assert kinds == ["text", "attributes", "examples"]
