@@ -21,7 +21,7 @@ from segblocks.results import (
     VideoSegmentation,
     VideoSegmentationBuilder,
 )
-from segblocks.tasks import PET, CategoryTask, HintTask, Task
+from segblocks.tasks import EVS, PET, CategoryTask, HintTask, Task
 
 Predict = Callable[[VideoSample, Task], VideoSegmentation]
 Backbone = Callable[[NDArray[np.uint8]], dict[int, Tensor]]
@@ -94,6 +94,17 @@ def deepest_points(task: HintTask) -> PET:
         t: np.array([_deepest(mask) for mask in found.values]) for t, found in task.hints.items()
     }
     return PET(points, {t: found.ids for t, found in task.hints.items()})
+
+
+def tight_boxes(task: HintTask) -> EVS:
+    """Return a task that gives, for each mask of another, the smallest box around it."""
+    boxes = {t: np.array([_box(mask) for mask in found.values]) for t, found in task.hints.items()}
+    return EVS(boxes=boxes, ids={t: found.ids for t, found in task.hints.items()})
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    ys, xs = mask.nonzero()
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
 
 def _deepest(mask: NDArray[np.bool_]) -> tuple[float, float]:

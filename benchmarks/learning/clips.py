@@ -1,19 +1,26 @@
 """J&F of a model on real clips in the layout of DAVIS, next to what needs no training.
 
-Each clip is asked for twice: with the mask of each object in the frame where it starts, and with
-one point of that mask, the pixel farthest from its border.
+Each clip is asked for by the mask of each object in the frame where it starts, by one point of that
+mask, the pixel farthest from its border, and, of a model that takes boxes, by the box around it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.learning.baselines import Predict, all_baselines, ask_model, deepest_points
+from benchmarks.learning.baselines import (
+    Predict,
+    all_baselines,
+    ask_model,
+    deepest_points,
+    tight_boxes,
+)
 from benchmarks.learning.judge import Judgement, judge_all
 from benchmarks.learning.report import Table, this_command, write_report
 from segblocks.cli.device import choose_device
@@ -33,19 +40,29 @@ def open_clips(data: Path) -> list[VideoSample]:
     return [dataset[index] for index in range(len(dataset))]
 
 
-def ask_twice(sample: VideoSample) -> dict[str, Task]:
-    """Return what is asked of a clip, by name."""
+def ask_by_hints(sample: VideoSample) -> dict[str, Task]:
+    """Return what is asked of a clip, by the kind of hint."""
     masks = task_of(sample, "vos")
     assert isinstance(masks, HintTask)
-    return {"mask": masks, "point": deepest_points(masks)}
+    return {"mask": masks, "point": deepest_points(masks), "box": tight_boxes(masks)}
 
 
-def measure(predictors: dict[str, Predict], data: Path) -> dict[str, dict[str, Judgement]]:
-    """Return hint -> predictor -> what it reached."""
-    asked = [(sample, ask_twice(sample)) for sample in open_clips(data)]
+def measure(
+    predictors: dict[str, Predict], data: Path, boxes: Collection[str] = ()
+) -> dict[str, dict[str, Judgement]]:
+    """Return hint -> predictor -> what it reached.
+
+    Args:
+        predictors: by name.
+        data: as of :func:`open_clips`.
+        boxes: names of those that take boxes.
+    """
+    asked = [(sample, ask_by_hints(sample)) for sample in open_clips(data)]
+    able = {"box": {name: predict for name, predict in predictors.items() if name in boxes}}
     return {
-        hint: judge_all(predictors, [(sample, tasks[hint]) for sample, tasks in asked], [JAndF])
+        hint: judge_all(takers, [(sample, tasks[hint]) for sample, tasks in asked], [JAndF])
         for hint in asked[0][1]
+        if (takers := able.get(hint, predictors))
     }
 
 
@@ -97,10 +114,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_options(parser)
     data = os.environ.get("SEGBLOCKS_DATA")
+    parser.add_argument("--boxes", action="store_true", help="the model takes boxes, too")
     parser.add_argument("--data", type=Path, default=data, required=data is None)
     args = parser.parse_args()
     torch.manual_seed(0)
-    judged = measure(predictors_of(args), args.data)
+    if args.boxes and args.model is None:
+        parser.error("--boxes needs a --model")
+    boxes = [Path(args.model).name] if args.boxes else []
+    judged = measure(predictors_of(args), args.data, boxes)
     tables = [table_of(hint, found) for hint, found in judged.items()]
     details = {
         hint: {name: found.as_json() for name, found in by_name.items()}

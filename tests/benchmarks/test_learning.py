@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import clips, propagation, synthetic, tune
 from benchmarks.learning.baselines import (
+    Predict,
     all_baselines,
     ask_model,
     deepest_points,
     propagate_first,
     repeat_first,
+    tight_boxes,
 )
+from benchmarks.learning.clips import ask_by_hints
 from benchmarks.learning.judge import judge
 from benchmarks.learning.propagation import PropagationSettings, grow_point
 from benchmarks.learning.report import Table, write_report
@@ -31,7 +34,8 @@ from segblocks.data.sample import ObjectInfo
 from segblocks.data.synthetic import open_held_out
 from segblocks.inference import task_of
 from segblocks.metrics import JAndF
-from segblocks.tasks import PET, VOS
+from segblocks.results import VideoSegmentation
+from segblocks.tasks import EVS, PET, VOS, Task
 from tests.inference.evaluation.evaluated import squares_davis, squares_sample
 from tests.oracle import OracleModel
 
@@ -174,6 +178,37 @@ def test_points_are_deep_inside() -> None:
     assert isinstance(task, PET)
     assert task.object_ids == (7,)
     np.testing.assert_array_equal(task.hints[2].values, [[15, 9]])
+
+
+def test_boxes_are_tight() -> None:
+    mask = np.zeros((1, 20, 30), bool)
+    mask[0, 4:15, 10:21] = True
+    task = tight_boxes(VOS({2: mask}, {2: [7]}))
+    assert isinstance(task, EVS)
+    assert task.object_ids == (7,)
+    np.testing.assert_array_equal(task.hints[2].values, [[10, 4, 21, 15]])
+
+
+def test_boxes_are_for_models_that_take_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squares_davis(tmp_path, 1)
+    kinds: dict[str, list[str]] = {"able": [], "other": []}
+
+    def noted(name: str) -> Predict:
+        def predict(sample: VideoSample, task: Task) -> VideoSegmentation:
+            kinds[name].append(task.name)
+            return repeat_first(sample, ask_by_hints(sample)["mask"])
+
+        return predict
+
+    predictors = {name: noted(name) for name in kinds}
+    judged = clips.measure(predictors, tmp_path, ["able"])
+    assert list(judged["box"]) == ["able"]
+    assert kinds == {"able": ["vos", "pet", "evs"], "other": ["vos", "pet"]}
+    monkeypatch.setattr("sys.argv", ["clips", "--data", ".", "--out", "x", "--boxes"])
+    with pytest.raises(SystemExit):
+        clips.main()
 
 
 def test_clips_are_judged_by_mask_and_by_point(
