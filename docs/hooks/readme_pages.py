@@ -38,7 +38,7 @@ def on_files(files: Any, config: Any) -> None:
     """Add the pages to those of ``docs``."""
     for address, readme in PAGES.items():
         text = readme.read_text(encoding="utf-8")
-        files.append(File.generated(config, address, content=text))
+        files.append(File.generated(config, address, content=text + _plots(address)))
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -52,6 +52,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return Path(os.path.relpath(there, Path(address).parent)).as_posix()
 
     return _LINK.sub(moved, markdown)
+
+
+def _plots(address: str) -> str:
+    """What has been measured of a kernel, a picture a run; nothing for other pages."""
+    plots = sorted((DOCS / "images").glob(f"benchmark_*_{Path(address).stem}.svg"))
+    if not plots:
+        return ""
+    lines = ["", "## Plots", ""]
+    for plot in plots:
+        there = os.path.relpath(plot, PAGES[address].parent)
+        lines += [f"![times beside those of segblocks, {plot.stem}]({there})", ""]
+    lines += ["All figures, with the machine: [benchmarks](../../../docs/benchmarks.md).", ""]
+    return "\n".join(lines)
 
 
 def _filled(entry: Any) -> Any:

@@ -70,6 +70,16 @@ def test_links_between_files_hold_between_pages(address: str, link: str, moved: 
     assert text == f"see [it]({moved})."
 
 
+def test_kernels_show_their_plots_and_cards_none() -> None:
+    readme_pages = hook("readme_pages")
+    text = readme_pages._plots("kernels/ms_deform_attn.md")
+    shown = readme_pages.on_page_markdown(text, page("kernels/ms_deform_attn.md"))
+    assert "](../images/benchmark_cpu_ms_deform_attn.svg)" in shown
+    assert "fused" not in shown
+    assert "](../benchmarks.md)" in shown
+    assert readme_pages._plots("models/tarvis_nano.md") == ""
+
+
 def test_mathematics_is_drawn_by_the_browser() -> None:
     config = {"mdx_configs": {}}
     hook("mathematics").on_config(config)
