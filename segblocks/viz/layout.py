@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-_TITLE_HEIGHT = 14
+_TITLE_HEIGHT = 18
+_TITLE_SIZE = 13
 
 
 def contact_sheet(
@@ -54,9 +55,10 @@ def contact_sheet(
     size = (num_columns * (width + gap) + gap, len(rows) * (height + title + gap) + gap)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_TITLE_SIZE)
     for y, (name, row) in enumerate(rows):
         top = gap + y * (height + title + gap)
-        draw.text((gap, top), name, fill="black")
+        draw.text((gap, top), name, fill="black", font=font)
         for x, frame in enumerate(row):
             sheet.paste(Image.fromarray(frame), (gap + x * (width + gap), top + title))
     return np.array(sheet)
@@ -84,7 +86,7 @@ def side_by_side(
         >>> side_by_side([frame, frame], gap=2).shape
         (4, 14, 3)
         >>> side_by_side({"input": frame, "result": frame}, gap=2).shape
-        (18, 14, 3)
+        (22, 14, 3)
     """
     titled = isinstance(panels, Mapping)
     pictures = list(panels.values()) if isinstance(panels, Mapping) else list(panels)
@@ -97,9 +99,10 @@ def side_by_side(
     width = sum(picture.shape[1] + gap for picture in pictures) - gap
     sheet = Image.new("RGB", (width, top + max(p.shape[0] for p in pictures)), "white")
     pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_TITLE_SIZE)
     left = 0
     for title, picture in zip(titles, pictures, strict=True):
-        pen.text((left, 0), title, fill="black")
+        pen.text((left, 0), title, fill="black", font=font)
         sheet.paste(Image.fromarray(picture), (left, top))
         left += picture.shape[1] + gap
     return np.array(sheet)

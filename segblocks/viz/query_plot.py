@@ -85,7 +85,12 @@ def plot_queries(
         _scatter(axes, points, output.groups, colored)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.axes[-1].legend(fontsize="small", framealpha=0.8)
+    figure.legend(
+        *figure.axes[-1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(output.groups),
+        fontsize="small",
+    )
     return figure
 
 
@@ -123,4 +128,8 @@ def _scatter(
         repeats = [color for color in colors for _ in range(points.shape[1])]
         x, y = x.flatten().numpy(), y.flatten().numpy()
         axes.scatter(x, y, s=size, c=repeats, marker=marker, linewidths=0, alpha=0.85)
-        axes.scatter([], [], s=size, c=color, marker=marker, label=name.replace("_", " "))
+        # Queries of objects have many colours, none of which would stand for the group.
+        face = color if any(q not in ids for q in members) else "none"
+        edge = "none" if face == color else "dimgray"
+        label = name.replace("_", " ")
+        axes.scatter([], [], s=size, facecolors=face, edgecolors=edge, marker=marker, label=label)

@@ -77,7 +77,7 @@ def write_report(
     chosen = _spread(result.num_frames, max_frames)
     for t, frame in _choose(frames, chosen, result):
         report.add(t, frame)
-    page = resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    page = resources.files("segblocks.viz").joinpath("report.html").read_text(encoding="utf-8")
     content = report.content(title, fps)
     # A class name must not be able to end the script.
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
@@ -214,8 +214,9 @@ def _nearest(size: int, shown: int) -> NDArray[np.int64]:
 
 def _as_jpeg(frame: NDArray[np.uint8], size: tuple[int, int]) -> str:
     image = Image.fromarray(frame)
-    if frame.shape[:2] != size:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    height, width = size
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -61,7 +61,7 @@ def test_every_step_has_a_panel_and_objects_the_colour_of_their_mask() -> None:
     assert colors[0] == colors[1] == colors[3] != colors[2]
     shown = np.rint(objects.get_facecolors()[:, :3] * 255).astype(int).tolist()
     assert [tuple(color) for color in shown] == [id_color(3)] * 2 + [id_color(8)] * 2
-    labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == list(GROUPS)
 
 
