@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,7 +47,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None])
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str], *, owned: Collection[str] = ()) -> Iterator[Path]:
+def whole_folder(
+    path: str | os.PathLike[str], *, owned: Collection[str] = ()
+) -> Generator[Path, None, None]:
     """Give a temporary folder whose content moves to ``path`` at the end.
 
     In a folder that exists already, what has the same name is replaced, what is named in ``owned``
@@ -103,7 +105,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def naming(path: Path, hidden: Path | None = None) -> Iterator[None]:
+def naming(path: Path, hidden: Path | None = None) -> Generator[None, None, None]:
     """Let errors of the system name what the user has named, not the temporary file.
 
     Args:
@@ -150,7 +152,7 @@ def _make_parents(path: Path) -> list[Path]:
     """Make the folders above ``path``; return those that were missing, from the top."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "this is a file, not a folder", str(path))
-    missing = []
+    missing: list[Path] = []
     parent = path.absolute().parent
     while not parent.exists():
         missing.append(parent)

@@ -130,7 +130,7 @@ class VideoSegmentation:
     size: tuple[int, int]
     task: Task
     vocabulary: Vocabulary | None = None
-    semantic_maps: dict[int, PackedMap] = field(default_factory=dict)
+    semantic_maps: dict[int, PackedMap] = field(default_factory=dict[int, PackedMap])
     source: Any = None
     writer: ResultWriter | None = None
 

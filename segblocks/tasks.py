@@ -1,5 +1,8 @@
 """What to segment in a video: every class of a vocabulary, or objects given by hints."""
 
+# Those who use no type checker are told of wrong types when they run.
+# pyright: reportUnnecessaryIsInstance=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -59,7 +62,7 @@ class CategoryTask(Task):
         for name in ("vocabulary", "classes"):
             value = getattr(self, name)
             if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
+                object.__setattr__(self, name, tuple(cast(list[str], value)))
         if self.vocabulary != UNION:
             self.resolve()
 

@@ -52,8 +52,9 @@ def mask_iou(a: Tensor, b: Tensor, *, smooth: float = 0.0) -> Tensor:
     a, b = a.reshape(a.shape[0], pixels), b.reshape(b.shape[0], pixels)
     intersection = torch.zeros(a.shape[0], b.shape[0], dtype=torch.int64, device=a.device)
     with torch.autocast(a.device.type, enabled=False):
-        for part_a, part_b in zip(a.split(_CHUNK, 1), b.split(_CHUNK, 1), strict=True):
-            intersection += (part_a.float() @ part_b.float().T).long()
+        for start in range(0, pixels, _CHUNK):
+            part_a, part_b = (m[:, start : start + _CHUNK].float() for m in (a, b))
+            intersection += (part_a @ part_b.T).long()
     union = a.sum(1)[:, None] + b.sum(1)[None] - intersection
     iou = (intersection + smooth) / (union + smooth)
     return torch.where((union == 0) & (smooth == 0), 0.0, iou).float()

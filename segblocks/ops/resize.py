@@ -27,7 +27,7 @@ def resize_features(features: Tensor, size: tuple[int, int]) -> Tensor:
     """
     frames = features.flatten(0, 1)
     resized = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
-    return resized.unflatten(0, features.shape[:2])
+    return resized.reshape(*features.shape[:3], *size)
 
 
 def resize_logits(
