@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 _BITS = 5
 _MORE = 1 << _BITS
 _OFFSET = 48
+# Lengths are held in 32 bits.
+_MAX_PIXELS = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,19 +29,23 @@ class RLE:
         counts: lengths of the runs, background and mask in turn.
 
     Raises:
-        ValueError: the runs do not add up to H x W.
+        ValueError: no size of less than 2^32 pixels, no whole numbers, or runs that do not add up
+            to H x W.
     """
 
     size: tuple[int, int]
     counts: NDArray[np.integer]
 
     def __post_init__(self) -> None:
-        height, width = map(int, self.size)
-        counts = np.array(self.counts, dtype=np.int64)
-        if counts.ndim != 1 or (counts < 0).any() or counts.sum() != height * width:
+        height, width = _whole_size(self.size)
+        counts = _whole_lengths(self.counts)
+        pixels = height * width
+        # A sum of lengths that are each too large could come out right by overflow.
+        fit = counts.ndim == 1 and not ((counts < 0) | (counts > pixels)).any()
+        if not fit or counts.sum() != pixels:
             raise ValueError(
-                f"RLE: counts must be lengths that add up to {height}x{width} = {height * width}, "
-                f"got a sum of {counts.sum()}"
+                f"RLE: counts must be lengths that add up to {height}x{width} = {pixels}, "
+                f"got {counts.size} numbers with a sum of {counts.sum()}"
             )
         counts = counts.astype(np.uint32)
         counts.flags.writeable = False
@@ -128,8 +135,8 @@ def from_coco(coco: Mapping[str, Any]) -> RLE:
             lengths.
 
     Raises:
-        ValueError: a missing key, text that is no run lengths, or lengths that do not add up to
-            the size.
+        ValueError: a missing key, text that is no run lengths, a size that is none, or lengths that
+            do not add up to it.
     """
     if missing := {"size", "counts"} - set(coco):
         raise ValueError(f"from_coco: the mask must have size and counts, it lacks {missing}")
@@ -138,8 +145,29 @@ def from_coco(coco: Mapping[str, Any]) -> RLE:
         counts = counts.encode("ascii", errors="replace")
     if isinstance(counts, bytes):
         counts = _decompress(counts)
-    height, width = coco["size"]
-    return RLE((height, width), np.asarray(counts))
+    return RLE(coco["size"], counts)
+
+
+def _whole_size(size: Any) -> tuple[int, int]:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        height, width = -1, -1
+    if min(height, width) < 0 or height * width >= _MAX_PIXELS:
+        raise ValueError(
+            f"RLE: size must be (height, width) of less than {_MAX_PIXELS} pixels, got {size!r}"
+        )
+    return height, width
+
+
+def _whole_lengths(counts: Any) -> NDArray[np.int64]:
+    try:
+        lengths = np.asarray(counts)
+    except ValueError:  # lists of different lengths in one
+        lengths = np.asarray(None)
+    if lengths.dtype.kind not in "iu" and lengths.size:
+        raise ValueError(f"RLE: counts must be whole numbers, got {str(counts)[:40]}")
+    return lengths.astype(np.int64)
 
 
 def _compress(counts: NDArray[np.int64]) -> str:

@@ -115,6 +115,55 @@ def test_text_that_is_no_run_lengths_raises(counts):
         from_coco({"size": [2, 2], "counts": counts})
 
 
+@pytest.mark.parametrize(
+    "size", [None, 4, [4], [2, 2, 1], [-2, -2], [2.0, 2], "22", [None, 2], [1 << 16, 1 << 16]]
+)
+def test_sizes_that_are_none_raise(size):
+    with pytest.raises(ValueError, match="RLE: size must be"):
+        from_coco({"size": size, "counts": [4]})
+
+
+@pytest.mark.parametrize("counts", [["4"], [4.0], [None], {"a": 4}, None, [[1], [1, 2]], [True]])
+def test_counts_that_are_no_whole_numbers_raise(counts):
+    with pytest.raises(ValueError, match="RLE: counts must be whole numbers"):
+        from_coco({"size": [2, 2], "counts": counts})
+
+
+def test_lengths_that_overflow_raise():
+    counts = [4, 0, 1 << 62, 1 << 62, 1 << 62, 1 << 62]
+    assert np.array(counts).sum() == 4
+    with pytest.raises(ValueError, match="add up to 2x2"):
+        RLE((2, 2), np.array(counts))
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=5,
+)
+digits = st.text([chr(code) for code in range(48, 112)], max_size=8)
+
+
+def read_or_error(size, counts):
+    try:
+        return from_coco({"size": size, "counts": counts})
+    except ValueError as error:
+        return error
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(-1, 6), min_size=2, max_size=2) | junk,
+    st.lists(st.integers(-1, 20), max_size=6) | digits | st.binary(max_size=8) | junk,
+)
+def test_whatever_a_file_holds_is_a_mask_or_an_error_of_its_own(size, counts):
+    found = read_or_error(size, counts)
+    if isinstance(found, ValueError):
+        assert str(found).startswith(("RLE:", "from_coco:"))
+    else:
+        assert area(found) <= found.counts.sum() == np.prod(found.size)
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(ValueError, match="it lacks"):
         from_coco({"counts": "4"})
