@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ _DAMAGE = (
     TypeError,
     OverflowError,
     AssertionError,
+    struct.error,
     zipfile.BadZipFile,
 )
 _TORCH_ALLOWED: list[Any] = [(value, name) for name, value in ALLOWED.items()]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import collections
+import functools
+import io
 import json
 import os
 import pickle
@@ -10,7 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from segblocks._files import write_atomically
@@ -169,6 +174,54 @@ def test_a_file_cut_short_is_an_error(tmp_path: Path, kind: str, keep: float) ->
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(CheckpointError, match=r"w\.\w+: (damaged|the file is empty)"):
+        load_checkpoint(path)
+
+
+@functools.cache
+def written(kind: str) -> bytes:
+    file = io.BytesIO()
+    if kind == "safetensors":
+        return save(state())
+    if kind == "pickle":
+        return pickle.dumps({"model": {name: value.numpy() for name, value in state().items()}})
+    torch.save({"model": state()}, file, _use_new_zipfile_serialization=kind == "zip")
+    return file.getvalue()
+
+
+def read_or_error(path: Path) -> dict[str, Tensor] | CheckpointError:
+    try:
+        return load_checkpoint(path)
+    except CheckpointError as error:
+        return error
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "safetensors"])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_file_is_tensors_or_an_error_that_names_it(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    content = bytearray(written(kind))
+    place = st.integers(0, len(content) - 1)
+    for at, byte in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=4)):
+        content[at] = byte
+    start, length = data.draw(place), data.draw(st.integers(0, 30))
+    content[start : start + length] = data.draw(st.binary(max_size=30))
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    path.write_bytes(content)
+    read = read_or_error(path)
+    if isinstance(read, CheckpointError):
+        assert str(path) in str(read)
+    else:
+        assert all(isinstance(value, Tensor) for value in read.values())
+
+
+def test_a_length_cut_off_by_a_pickle_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(b"\x80\x04X\x01")  # text, of which the length has one byte of four
+    with pytest.raises(CheckpointError, match=r"w\.pkl: damaged"):
         load_checkpoint(path)
 
 
