@@ -40,7 +40,8 @@ class VideoDecoder:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such video file or image folder")
         try:
-            self._container = self._av.open(str(path))
+            # Titles of other encodings than UTF-8 make no video unreadable.
+            self._container = self._av.open(str(path), metadata_errors="replace")
         except self._av.error.FFmpegError as error:
             raise ValueError(f"{path}: not a readable video ({_reason(error)})") from error
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import pickle
+import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -236,6 +238,86 @@ def test_damage_in_the_middle_raises(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged after"):
         list(open_video(path))
+
+
+@pytest.mark.parametrize("text", [b"Lavf", b"VideoHandler"])
+def test_tags_need_not_be_utf8(tmp_path: Path, text: bytes) -> None:
+    path = write_video(tmp_path / "a.mp4", gray_levels(3))
+    content = path.read_bytes()
+    assert text in content
+    path.write_bytes(content.replace(text, b"\xa5" + text[1:]))
+    assert len(list(open_video(path))) == 3
+
+
+@functools.cache
+def written(suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return write_video(Path(folder) / f"a.{suffix}", noise(6)).read_bytes()
+
+
+def read_or_error(path: Path) -> list[np.ndarray] | ValueError:
+    try:
+        return list(open_video(path, max_frames=50))
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_file_is_frames_or_an_error_that_names_it(
+    tmp_path: Path, suffix: str, data: st.DataObject
+) -> None:
+    content = bytearray(written(suffix))
+    place = st.integers(0, len(content) - 1)
+    for at, byte in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=9)):
+        content[at] = byte
+    start, length = data.draw(place), data.draw(st.integers(0, 500))
+    content[start : start + length] = data.draw(st.binary(max_size=50))
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    read = read_or_error(path)
+    if isinstance(read, ValueError):
+        assert str(path) in str(read)
+    else:
+        assert all(frame.dtype == np.uint8 and frame.ndim == 3 for frame in read)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ünï 日本語 🎬.mp4", "a'b\"c $x;`&.mp4", f"{'n' * 240}.mp4", "two\nlines.mp4", "%05d.mp4"],
+)
+def test_any_name_that_a_file_can_have(tmp_path: Path, name: str) -> None:
+    folder = tmp_path.joinpath("d" * 200, "e" * 200, "f" * 200, "ß" * 100)
+    folder.mkdir(parents=True)
+    assert len(list(open_video(write_video(folder / name, gray_levels(2))))) == 2
+    save_images(folder / name.removesuffix(".mp4"), ["ä 1.png", "ä 2.png"])
+    assert len(list(open_video(folder / name.removesuffix(".mp4")))) == 2
+
+
+@pytest.mark.parametrize("name", [f"{'n' * 300}.mp4", f"{'d/' * 3000}a.mp4", "nul\0.mp4"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises((OSError, ValueError), match=r"\.mp4"):
+        open_video(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 2), (2, 130)])
+def test_small_videos(tmp_path: Path, size: tuple[int, int]) -> None:
+    frames = np.full((3, *size, 3), 200, np.uint8)
+    back = np.stack(list(open_video(write_video(tmp_path / "a.mp4", frames))))
+    assert back.shape == frames.shape
+    assert abs(back.astype(int) - 200).max() < 4
+
+
+def test_a_file_of_no_frames_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(ValueError, match=r"a\.mkv"):
+        list(open_video(tmp_path / "a.mkv"))
 
 
 def test_unreadable_sources_name_the_file(tmp_path: Path) -> None:
