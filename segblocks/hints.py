@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -31,6 +32,10 @@ class Hints:
     kind: HintKind
     values: NDArray[Any]
     ids: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """Return the values as a tensor on the CPU, which may share their memory."""
+        return torch.as_tensor(np.ascontiguousarray(self.values))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -62,6 +62,9 @@ def list_cells(
     pixels stay listed, with a count of zero and hence a bias of -inf: the host need not wait for
     how many are left.
 
+    Sizes in a program that ``torch.export`` makes must not depend on values. So each row lists all
+    cells there, empty ones with a count of zero, and keeps all its pixels.
+
     Args:
         counts: (R, N) integers, the pixels of each row in each cell.
         limit: pixels that a row keeps; None for all.
@@ -75,6 +78,8 @@ def list_cells(
         >>> lists.indices.tolist(), lists.counts.tolist(), lists.offsets.tolist()
         ([1, 2, 0], [3, 1, 2], [0, 2, 3])
     """
+    if torch.compiler.is_exporting():
+        return _list_all(counts)
     lengths = (counts > 0).sum(dim=1)
     num_cells, num_pixels = torch.stack((lengths, counts.sum(dim=1))).tolist()
     rows, indices = torch.nonzero_static(counts, size=sum(num_cells)).unbind(1)
@@ -82,6 +87,13 @@ def list_cells(
     if limit is not None:
         listed = _subsample(listed, num_pixels, limit, generator)
     return PointLists(indices, F.pad(lengths.cumsum(0), (1, 0)), listed)
+
+
+def _list_all(counts: Tensor) -> PointLists:
+    num_rows, num_cells = counts.shape
+    indices = torch.arange(num_cells, device=counts.device).repeat(num_rows)
+    offsets = torch.arange(num_rows + 1, device=counts.device) * num_cells
+    return PointLists(indices, offsets, counts.flatten().long())
 
 
 def _subsample(

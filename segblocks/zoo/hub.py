@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import nn
 
 import segblocks
@@ -24,33 +25,15 @@ from segblocks.zoo.checkpoint import (
     save_safetensors,
 )
 from segblocks.zoo.key_map import compare_state_dicts
+from segblocks.zoo.model_card import Metrics, write_card
 from segblocks.zoo.sources import suggest
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
-_CARD = """\
----
-library_name: segblocks
-tags:
-- video-segmentation
-- segblocks
-- pytorch_model_hub_mixin
----
-
-# {architecture}
-
-A video segmentation model saved by [segblocks](https://pypi.org/project/segblocks/) {version}.
-
-```python
-from segblocks.zoo import from_pretrained
-
-model = from_pretrained("this repository or folder")
-```
-
-{parameters:,} parameters. {origin}
-"""
+# Which HTTP library the hub uses depends on its version; its own errors begin with that library's.
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
 class PretrainedModel(
@@ -79,6 +62,7 @@ class PretrainedModel(
         save_directory: str | os.PathLike[str],
         *,
         dtype: torch.dtype | None = None,
+        metrics: Metrics | None = None,
         config: Any = None,
         repo_id: str | None = None,
         push_to_hub: bool = False,
@@ -94,30 +78,62 @@ class PretrainedModel(
             save_directory: The folder.
             dtype: Of the floating-point numbers in the file, such as ``torch.float16``, which
                 halves it; None keeps the model's. Loading gives back the model's own type.
+            metrics: For the card: dataset -> metric -> value.
             config: Only for the signature of the hub; the model's own is saved.
-            repo_id: Where to push, by default the folder's name.
+            repo_id: ``owner/name`` on the hub, for the card and where to push; by default the
+                folder's name.
             push_to_hub: Upload it, too.
-            model_card_kwargs: Only for the signature of the hub.
-            push_to_hub_kwargs: For ``push_to_hub``.
+            model_card_kwargs: What :meth:`push_to_hub` hands on: ``metrics`` and ``repo_id``.
+            push_to_hub_kwargs: For :meth:`push_to_hub`.
 
         Returns:
             The address of the commit on the hub, if pushed.
 
         Raises:
             OSError: The folder cannot be written, or the disk is full; names it.
-            ValueError: Another config or text of the card was given.
+            ValueError: Another config, or something else for the card, was given.
             CheckpointError: Values are too large for ``dtype``; names them.
         """
-        if config is not None or model_card_kwargs:
+        card = {"metrics": metrics, "repo_id": repo_id} | (model_card_kwargs or {})
+        if config is not None or len(card) > 2:
             raise ValueError("save_pretrained: config and model card are made from the model")
         folder = expand(save_directory)
         with whole_folder(folder) as fresh:
-            self._write_files(fresh, dtype)
+            self._write_files(fresh, dtype, **card)
             if (folder / CARD_FILE).exists():
                 (fresh / CARD_FILE).unlink(missing_ok=True)
         if push_to_hub:
-            return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs)
+            return self.push_to_hub(repo_id or folder.name, metrics=metrics, **push_to_hub_kwargs)
         return None
+
+    def push_to_hub(  # type: ignore[override]
+        self, repo_id: str, *, metrics: Metrics | None = None, **options: Any
+    ) -> str:
+        """Upload what :meth:`save_pretrained` writes, the card included, in one commit.
+
+        The repository is made where there is none. ``hf auth login`` or ``token`` say who you are.
+
+        Args:
+            repo_id: ``owner/name``.
+            metrics: For the card: dataset -> metric -> value.
+            options: Of ``huggingface_hub.ModelHubMixin.push_to_hub``: ``commit_message``,
+                ``private``, ``token``, ``branch``, ``create_pr``, ``delete_patterns`` and so on.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ConnectionError: The hub cannot be reached.
+            OSError: It refuses, or the files cannot be written here.
+            ValueError: No valid name of a repository.
+        """
+        card = {"metrics": metrics, "repo_id": repo_id}
+        try:
+            return super().push_to_hub(repo_id, model_card_kwargs=card, **options)
+        except _HTTP_ERROR as error:
+            if isinstance(error, OSError):
+                raise
+            raise ConnectionError(f"push_to_hub: {repo_id}: no way to the hub ({error})") from error
 
     @classmethod
     def from_pretrained(
@@ -146,7 +162,8 @@ class PretrainedModel(
             The model, in evaluation mode.
 
         Raises:
-            FileNotFoundError: A local path that is not there, or not complete.
+            FileNotFoundError: A local path that is not there, or not complete; a repository that
+                is not on the hub, or was not downloaded before and is out of reach.
             ValueError: The folder holds a model of another class, or unknown config fields.
             CheckpointError: The weights do not fit, are damaged, or hold NaN.
         """
@@ -207,7 +224,14 @@ class PretrainedModel(
             folder: The saved one.
         """
 
-    def _write_files(self, folder: Path, dtype: torch.dtype | None) -> None:
+    def _write_files(
+        self,
+        folder: Path,
+        dtype: torch.dtype | None,
+        *,
+        metrics: Metrics | None,
+        repo_id: str | None,
+    ) -> None:
         name, version = type(self).__name__, segblocks.__version__
         module = cast(nn.Module, self)
         record = {
@@ -222,14 +246,8 @@ class PretrainedModel(
         if dtype is not None:
             state = in_precision(state, dtype)
         save_safetensors(state, folder / WEIGHTS_FILE, metadata)
-        origin = ", ".join(f"{key} `{value}`" for key, value in self.provenance.items())
-        card = _CARD.format(
-            architecture=name,
-            version=version,
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-            origin=f"Weights from {origin}." if origin else "",
-        )
-        (folder / CARD_FILE).write_text(card.rstrip() + "\n")
+        card = write_card(module, self.config, self.provenance, metrics=metrics, repo_id=repo_id)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
         self.save_extra(folder)
 
 
@@ -284,7 +302,8 @@ def locate(path_or_repo: str | os.PathLike[str], **download: Any) -> Path:
         The folder.
 
     Raises:
-        FileNotFoundError: A local path that is not there.
+        FileNotFoundError: A local path that is not there; or a repository that is not on the hub,
+            or neither here nor within reach.
     """
     text = os.fspath(path_or_repo)
     path = expand(text)
@@ -294,7 +313,18 @@ def locate(path_or_repo: str | os.PathLike[str], **download: Any) -> Path:
     if isinstance(path_or_repo, Path) or not is_repo:
         raise FileNotFoundError(f"from_pretrained: no such folder: {text}")
     files = ["*.json", "*.safetensors", CARD_FILE]
-    return Path(snapshot_download(text, allow_patterns=files, **download))
+    try:
+        return Path(snapshot_download(text, allow_patterns=files, **download))
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"from_pretrained: there is neither a folder {text} here nor such a repository on the "
+            "hub; a private one needs token="
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"from_pretrained: there is no folder {text} here, and it cannot be had from the hub "
+            f"without a network: {error}"
+        ) from error
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def read_hints(
                 f"got frame {late[0]}"
             )
         for frame, hints in task.hints.items():
-            values = torch.as_tensor(np.ascontiguousarray(hints.values)).to(features.device)
+            values = hints.tensor().to(features.device)
             frames = torch.full((len(values),), frame, device=features.device)
             if hints.kind == "mask":
                 read = reader.read_masks(features, values, frames, generator=generator)

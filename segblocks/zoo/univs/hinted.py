@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,7 +73,7 @@ def gather_hints(
         count += len(keys)
         objects.append(tuple(keys.values()))
         for frame, hints in task.hints.items():
-            values = torch.as_tensor(np.ascontiguousarray(hints.values))
+            values = hints.tensor()
             for object_id, value in zip(hints.ids, values, strict=True):
                 if hints.kind == "mask":
                     height, width = value.shape
