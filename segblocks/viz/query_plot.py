@@ -121,6 +121,8 @@ def _scatter(
     for name, part in groups.items():
         marker, size, color = _STYLES.get(name, _OTHER)
         members = range(part.start, part.stop)
+        if not members:
+            continue
         colors: list[Any] = [
             tuple(c / 255 for c in id_color(ids[q])) if q in ids else color for q in members
         ]

@@ -66,6 +66,16 @@ def write_report(
     Raises:
         ValueError: a limit below 1, or frames that are not those of the result.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from segblocks.results import VideoSegmentationBuilder
+        >>> from segblocks.tasks import VOS
+        >>> frames = np.zeros((1, 8, 8, 3), np.uint8)
+        >>> result = VideoSegmentationBuilder((8, 8), VOS(np.ones((1, 8, 8), bool))).finish(1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(f"{folder}/report.html", result, frames).name
+        'report.html'
     """
     if max_frames < 1 or max_side < 1:
         raise ValueError(

@@ -20,6 +20,17 @@ def draw_result(result: VideoSegmentation, t: int, frame: NDArray[np.uint8]) -> 
 
     Returns:
         A new frame.
+
+    Raises:
+        IndexError: the video has no such frame.
+        ValueError: another shape or dtype, or a frame of another size than the result's.
+
+    Example:
+        >>> from segblocks.results import VideoSegmentationBuilder
+        >>> from segblocks.tasks import VOS
+        >>> result = VideoSegmentationBuilder((4, 6), VOS(np.ones((1, 4, 6), bool))).finish(1)
+        >>> draw_result(result, 0, np.zeros((4, 6, 3), np.uint8)).shape
+        (4, 6, 3)
     """
     if result.has_semantic:
         panoptic = result.panoptic(t)
@@ -30,7 +41,11 @@ def draw_result(result: VideoSegmentation, t: int, frame: NDArray[np.uint8]) -> 
 
 
 def track_label_map(result: VideoSegmentation, t: int) -> NDArray[np.int32]:
-    """Paint the tracks of frame ``t`` into one map of ids (H, W), higher scores on top."""
+    """Paint the tracks of frame ``t`` into one map of ids (H, W), higher scores on top.
+
+    Raises:
+        IndexError: the video has no such frame.
+    """
     frame = result.frame(t)
     scores = [-np.inf if score is None else score for score in frame.scores]
     order = np.argsort(scores, kind="stable").tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,12 @@ def test_every_step_has_a_panel_and_objects_the_colour_of_their_mask() -> None:
     assert [tuple(color) for color in shown] == [id_color(3)] * 2 + [id_color(8)] * 2
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == list(GROUPS)
+
+
+def test_an_empty_group_is_not_listed() -> None:
+    output = replace(make_output(1, 13, 8), groups={**GROUPS, "prompt": slice(13, 13)})
+    labels = plot_queries(output).legends[0].get_texts()
+    assert [text.get_text() for text in labels] == list(GROUPS)
 
 
 def test_a_figure_can_be_written_and_leaves_pyplot_alone() -> None:
