@@ -21,7 +21,7 @@ class CellAttention(NamedTuple):
     """What one token attends to.
 
     Args:
-        weights: (M, T, N), of sum 1 for each head; 0 outside of the token's cell.
+        weights: (M, T, N), float32 at least, of sum 1 for each head; 0 outside of the token's cell.
         cell: (N,) bool, the tokens of a frame that are in its cell.
         spatial_shapes: (height, width) of each level.
     """
@@ -76,9 +76,10 @@ def attention_cell(call: Call, frame: int, token: int, *, clip: int = 0) -> Cell
         )
     cell = cells == cells[token]
     heads = (layer.attention.num_heads, -1)
-    placed = tokens + call.inputs["positions"]
-    query = layer.attention.query(placed[frame, token]).unflatten(-1, heads)
-    keys = layer.attention.key(placed).unflatten(-1, heads)
+    # Under autocast the tokens may be in another type than the weights.
+    placed = (tokens + call.inputs["positions"]).to(layer.attention.query.weight.dtype)
+    query = _at_least_single(layer.attention.query(placed[frame, token]).unflatten(-1, heads))
+    keys = _at_least_single(layer.attention.key(placed).unflatten(-1, heads))
     scores = torch.einsum("md,tnmd->mtn", query, keys) / query.shape[-1] ** 0.5
     scores = scores.masked_fill(~cell, -torch.inf)
     return CellAttention(scores.flatten(1).softmax(-1).view_as(scores), cell, shapes)
@@ -123,6 +124,10 @@ def draw_attention_cell(
         _outline(draw_heat(frame, values, top), covered.numpy() > 0)
         for frame, values in zip(frames, heat, strict=True)
     ]
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _cell_of_each_token(shapes: Shapes, cell_sizes: Sequence[int | None]) -> Tensor:

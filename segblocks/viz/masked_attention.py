@@ -76,6 +76,9 @@ def _attention_mask(call: Call) -> AttentionMask:
     context = call.inputs["context"]
     features = context.levels[step.stride].mask_features
     embeddings = context.prediction.mask_embeddings
+    # Under autocast the two may be in different types.
+    dtype = torch.promote_types(embeddings.dtype, features.dtype)
+    embeddings, features = embeddings.to(dtype), features.to(dtype)
     equation = "bqtc,btnc->bqtn" if step.per_frame else "bqc,btnc->bqtn"
     inside = torch.einsum(equation, embeddings, features) >= 0
     is_open = ~(inside.any(-1) if step.per_frame else inside.flatten(2).any(-1))

@@ -62,7 +62,9 @@ def sampling_points(call: Call) -> SamplingPoints:
         raise TypeError(
             f"sampling_points: call must be of a DeformableAttention, got {type(module).__name__}"
         )
-    query, shapes = call.inputs["query"], call.inputs["spatial_shapes"]
+    # Under autocast the query may be in another type than the weights.
+    query = call.inputs["query"].to(module.sampling_offsets.weight.dtype)
+    shapes = call.inputs["spatial_shapes"]
     points = call.inputs["reference_points"]
     if points is not None:
         points = _for_each_level(points)

@@ -51,6 +51,21 @@ def test_values_in_these_weights_are_what_the_layer_attended_to(shapes, cells, t
             assert not attended.weights[..., ~attended.cell].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_single_precision_under_autocast_and_in_half_precision(dtype) -> None:
+    layer = TemporalAttentionLayer(16, 4, hidden_dim=32).to(dtype)
+    tokens, positions = torch.randn(1, 3, 30, 16).bfloat16(), torch.randn(3, 30, 16).bfloat16()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        capture(layer, TemporalAttentionLayer) as calls,
+        torch.no_grad(),
+    ):
+        layer(tokens, positions, SHAPES, CELLS)
+    weights = attention_cell(calls[0], 0, 4).weights
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum((1, 2)), torch.ones(4))
+
+
 def test_a_cell_holds_the_same_place_on_every_level() -> None:
     calls, _ = run(SHAPES, CELLS)
     cell = attention_cell(calls[0], 0, 4).cell

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,6 +78,16 @@ def test_empty_masks_are_open() -> None:
     assert not mask.is_open[0, 3]
     assert mask.is_open[1, 2]
     assert mask.mask[1, 2].all()
+
+
+def test_embeddings_and_features_may_be_of_two_types() -> None:
+    calls, _ = run(per_frame=False)
+    expected = attention_masks(calls)[0].mask
+    context = calls[0].inputs["context"]
+    embeddings = context.prediction.mask_embeddings.bfloat16()
+    context.prediction = replace(context.prediction, mask_embeddings=embeddings)
+    found = attention_masks(calls)[0].mask
+    assert (found == expected).float().mean() > 0.95
 
 
 def test_masks_grow_to_the_size_of_the_frame() -> None:

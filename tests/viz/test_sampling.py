@@ -45,6 +45,21 @@ def test_attention_at_the_points_is_what_the_module_returned(points) -> None:
     torch.testing.assert_close(again, output)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_points_are_single_precision_under_autocast_and_in_half_precision(dtype) -> None:
+    module = deformable().to(dtype)
+    tokens = torch.randn(1, TOKENS, 16).bfloat16()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        capture(module, DeformableAttention) as calls,
+        torch.no_grad(),
+    ):
+        module(tokens, None, tokens, SHAPES)
+    points = sampling_points(calls[0])
+    assert points.locations.dtype == points.weights.dtype == torch.float32
+    torch.testing.assert_close(points.weights.sum((-1, -2)), torch.ones(1, TOKENS, 4))
+
+
 def test_only_deformable_attention_samples() -> None:
     with pytest.raises(TypeError, match="of a DeformableAttention, got Linear"):
         sampling_points(Call("x", nn.Linear(2, 2), {}, None))
