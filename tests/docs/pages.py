@@ -56,7 +56,7 @@ class Block:
         if self.language == "python":
             return []
         lines = re.split(r"\n| && ", self.text.replace("\\\n", " "))
-        return [_words(line) for line in lines if _COMMAND.match(f"{line} ")]
+        return [_words(line) for line in lines if _COMMAND.match(line)]
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -105,6 +105,8 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
         by_rule = record if language != "python" else None
         yield Block(page, start + 1, language, "\n".join(body) + "\n", reason or by_rule)
         reason = None
+    if reason is not None:
+        raise ValueError(f"{page}: a reason must stand right above its code")
 
 
 def _words(line: str) -> list[str]:
