@@ -50,12 +50,15 @@ def test_a_long_stream_of_tiny_frames(num_frames: int) -> None:
     tasks = [VIS(CLASSES), VOS(truth(video, 1)[:1])]
     results = stream(model, camera(), tasks, clip_length=6, overlap=2)
 
+    def forget(result: object) -> int:
+        """Let go of a frame, and of what the model remembers for other tests."""
+        for remembered in (model.asked, model.extracted, model.modes):
+            remembered.clear()
+        return 1
+
     def measured(frames: int) -> tuple[int, int, int]:
         """After so many frames more, what the stream holds."""
-        assert len(list(islice(results, frames))) == frames
-        model.asked.clear()
-        model.extracted.clear()
-        model.modes.clear()
+        assert sum(map(forget, islice(results, frames))) == frames
         return live_tensors(), descriptors(), resident()
 
     # Both times at the same place of a clip, of which each brings four frames.
