@@ -2,7 +2,8 @@
 
 A block of code is a fence or, for commands, indented lines. One that the tests do not run says why
 in a comment above it, which a reader does not see: ``<!-- not run: it needs a checkpoint -->``.
-``python -m tests.docs.pages`` lists those.
+``python -m tests.docs.pages`` lists those. ``<!-- needs: transformers -->`` has a block run where
+that module is installed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ RECORDS = {
 }
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)$")
 _REASON = re.compile(r"^ *<!-- not run: (?P<reason>.+) -->$")
+_NEEDS = re.compile(r"^ *<!-- needs: (?P<module>\w+) -->$")
 _COMMAND = re.compile(
     r"^ *(?:\w+=\S+ )*(?:segblocks|(?:torchrun|accelerate launch) .*segblocks\.cli) "
 )
@@ -42,6 +44,7 @@ class Block:
         language: that of the fence, or "".
         text: the code.
         reason: why it is not run, or None.
+        needs: a module without which it does not run, or None.
     """
 
     page: str
@@ -49,6 +52,7 @@ class Block:
     language: str
     text: str
     reason: str | None
+    needs: str | None = None
 
     @property
     def commands(self) -> list[list[str]]:
@@ -80,7 +84,7 @@ def read_blocks(page: str) -> list[Block]:
 
 def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
     record = next((why for folder, why in RECORDS.items() if page.startswith(folder)), None)
-    number, reason = 0, None
+    number, reason, needs = 0, None, None
     while number < len(lines):
         start = number
         if fence := _FENCE.match(lines[number]):
@@ -96,16 +100,18 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
                 number += 1
             body = lines[start:number]
         else:
-            note = _REASON.match(lines[number])
-            if reason is not None and lines[number].strip():
+            if (reason or needs) and lines[number].strip():
                 raise ValueError(f"{page}:{number}: a reason must stand right above its code")
-            reason = note["reason"] if note else reason
+            if note := _REASON.match(lines[number]):
+                reason = note["reason"]
+            elif note := _NEEDS.match(lines[number]):
+                needs = note["module"]
             number += 1
             continue
         by_rule = record if language != "python" else None
-        yield Block(page, start + 1, language, "\n".join(body) + "\n", reason or by_rule)
-        reason = None
-    if reason is not None:
+        yield Block(page, start + 1, language, "\n".join(body) + "\n", reason or by_rule, needs)
+        reason = needs = None
+    if reason or needs:
         raise ValueError(f"{page}: a reason must stand right above its code")
 
 

@@ -56,9 +56,15 @@ def test_reasons(root: Path) -> None:
     assert [block.reason for block in read_blocks("page.md")] == ["it is long", None]
 
 
-@pytest.mark.parametrize("text", ["<!-- not run: why -->\nprose\n", "<!-- not run: why -->\n"])
-def test_a_reason_for_nothing_is_an_error(root: Path, text: str) -> None:
-    (root / "page.md").write_text(text)
+def test_needs(root: Path) -> None:
+    (root / "page.md").write_text("<!-- needs: numpy -->\n```\nx\n```\n\n```\ny\n```\n")
+    assert [block.needs for block in read_blocks("page.md")] == ["numpy", None]
+
+
+@pytest.mark.parametrize("note", ["<!-- not run: why -->", "<!-- needs: numpy -->"])
+@pytest.mark.parametrize("rest", ["\nprose\n", "\n"])
+def test_a_reason_for_nothing_is_an_error(root: Path, note: str, rest: str) -> None:
+    (root / "page.md").write_text(note + rest)
     with pytest.raises(ValueError, match=r"page\.md.*right above its code"):
         read_blocks("page.md")
 
