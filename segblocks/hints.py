@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -128,9 +128,14 @@ def _parse_coordinates(num: int, what: str) -> Callable[[str, ArrayLike | Tensor
 def _to_numpy(given: Any) -> NDArray[Any]:
     if isinstance(given, Tensor):
         return given.detach().cpu().numpy()
-    if isinstance(given, (list, tuple)) and any(isinstance(item, Tensor) for item in given):
+    if _holds_tensors(given):
         return np.stack([_to_numpy(item) for item in given])
     return np.asarray(given)
+
+
+def _holds_tensors(given: Any) -> bool:
+    parts = cast(Sequence[Any], given) if isinstance(given, list | tuple) else ()
+    return any(isinstance(part, Tensor) for part in parts)
 
 
 def _check_mask(mask: NDArray[np.bool_], height: int, width: int) -> str | None:
