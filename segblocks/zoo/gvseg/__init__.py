@@ -6,7 +6,7 @@ from segblocks.zoo.gvseg.nano import GVSEG_NANO
 from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.policy import GvSegPolicy
 from segblocks.zoo.gvseg.start import start_from
-from segblocks.zoo.registry import register_model
+from segblocks.zoo.registry import SHIPPED_WEIGHTS, register_model
 
 for _config, _parameters in {
     GvSegConfig(): "46 M",
@@ -26,6 +26,7 @@ register_model(
     GVSEG_NANO,
     GvSeg,
     description="GvSeg, EfficientNet-Lite0: VIS, VPS, VSS, VOS, PET, EVS on a CPU",
+    default_checkpoint=SHIPPED_WEIGHTS / "gvseg_nano",
 )
 
 __all__ = [
