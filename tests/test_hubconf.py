@@ -40,6 +40,7 @@ def test_an_unknown_name_is_an_error() -> None:
         torch.hub.load(str(ROOT), "tarvis_micro", source="local")
 
 
+@pytest.mark.slow
 def test_nothing_has_to_be_installed(tmp_path: Path) -> None:
     script = f"""
 import sys

@@ -11,7 +11,17 @@ from importlib import import_module
 from segblocks.cli.termination import Terminated, raising_terminated
 
 # The module of each command.
-_COMMANDS = ("segment", "evaluate", "train", "convert", "list_models", "info", "bench", "demo")
+_COMMANDS = (
+    "segment",
+    "evaluate",
+    "train",
+    "convert",
+    "export",
+    "list_models",
+    "info",
+    "bench",
+    "demo",
+)
 _USER_ERROR = 2
 # As shells count a process that a signal has ended: 128 and its number.
 _INTERRUPTED, _TERMINATED = 130, 143

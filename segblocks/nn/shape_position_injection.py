@@ -76,10 +76,13 @@ class ShapePositionInjection(nn.Module):
                 "ShapePositionInjection: put a Predict step before it, and make the context with "
                 "mask_features, for its masks"
             )
-        batch, places = self._select(queries, context).nonzero().unbind(1)
+        selected = self._select(queries, context)
+        batch, places = _places(selected)
         vectors = self._vectors(context, batch, places, per_frame=queries.per_frame)
         added = torch.zeros_like(queries.content)
         added[batch, places] = vectors.to(added.dtype)
+        if torch.compiler.is_exporting():
+            added = added * selected.view(*selected.shape, *[1] * (added.dim() - 2))
         return queries.with_content(queries.content + added)
 
     def _select(self, queries: Queries, context: DecoderContext) -> Tensor:
@@ -107,6 +110,18 @@ class ShapePositionInjection(nn.Module):
         return vectors if per_frame else vectors.sum(1) / valid.sum(1).clamp(min=1)[:, None]
 
 
+def _places(selected: Tensor) -> tuple[Tensor, Tensor]:
+    """The clip and the place in it of each query to work on: (n,) and (n,) int64."""
+    if not torch.compiler.is_exporting():
+        batch, places = selected.nonzero().unbind(1)
+        return batch, places
+    # How many there are must not depend on values in a program: there it works on all.
+    clips, queries = selected.shape
+    device = selected.device
+    batch = torch.arange(clips, device=device)[:, None].expand(-1, queries).flatten()
+    return batch, torch.arange(queries, device=device).repeat(clips)
+
+
 def selected_masks(context: DecoderContext, batch: Tensor, places: Tensor) -> Tensor:
     """Make the masks of some queries from the last prediction.
 
@@ -124,9 +139,11 @@ def selected_masks(context: DecoderContext, batch: Tensor, places: Tensor) -> Te
     height, width = context.canvas or features.shape[-2:]
     features = features[..., :height, :width]
     chosen = prediction.mask_embeddings[batch, places]
+    equation = "ntc,tchw->nthw" if chosen.dim() == 3 else "nc,tchw->nthw"
+    if len(features) == 1:
+        return torch.einsum(equation, chosen, features[0]) > 0
     shape = (len(batch), features.shape[1], height, width)
     masks = torch.zeros(shape, dtype=torch.bool, device=features.device)
-    equation = "ntc,tchw->nthw" if chosen.dim() == 3 else "nc,tchw->nthw"
     for clip, of_clip in enumerate(features):
         here = batch == clip
         masks[here] = torch.einsum(equation, chosen[here], of_clip) > 0

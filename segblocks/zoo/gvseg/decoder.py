@@ -69,12 +69,13 @@ def thing_shapes(
         (B, Q, T, C) float32, zero for all but things.
     """
     assert context.mask_features is not None
-    things = torch.zeros(queries.content.shape[:2], dtype=torch.bool)
-    for group in THING_GROUPS:
-        things[:, queries.groups.get(group, slice(0, 0))] = True
-    batch, places = things.to(queries.content.device).nonzero().unbind(1)
+    clips, number = queries.content.shape[:2]
+    groups = [queries.groups.get(group, slice(0, 0)) for group in THING_GROUPS]
+    things = [place for group in groups for place in range(number)[group]]
+    places = torch.tensor(things, dtype=torch.long, device=queries.content.device).repeat(clips)
+    batch = torch.arange(clips, device=places.device).repeat_interleave(len(things))
     found = descriptor(selected_masks(context, batch, places), context.canvas)
     num_frames, dim = context.mask_features.shape[1], descriptor.embed_dim
-    shapes = found.vector.new_zeros(*things.shape, num_frames, dim, dtype=torch.float32)
+    shapes = found.vector.new_zeros(clips, number, num_frames, dim, dtype=torch.float32)
     shapes[batch, places] = found.vector
     return shapes

@@ -1,0 +1,1 @@
+"""Models and results for other programs: torch.export, ONNX, supervision, COCO, FiftyOne."""

@@ -1,0 +1,76 @@
+"""Results as the labels of a video that FiftyOne imports; FiftyOne itself is not needed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segblocks.interop._boxes import bounding_box
+from segblocks.ops.rle import decode
+from segblocks.results import Track, VideoSegmentation
+
+#: The label of objects whose task has no classes.
+UNNAMED = "object"
+
+
+def to_video_labels(result: VideoSegmentation) -> dict[str, Any]:
+    """Turn the tracks of a video into ETA ``VideoLabels``, FiftyOne's format of frame labels.
+
+    Put the JSON beside the video in a ``FiftyOneVideoLabelsDataset``: ``data/name.mp4`` and
+    ``labels/name.json``. ``fiftyone.Dataset.from_dir`` then shows the objects as detections with
+    instance masks, whose ``index`` is the id of the track. Semantic maps are left out.
+
+    Args:
+        result: of any task.
+
+    Returns:
+        Plain values, ready for JSON. Frames are counted from 1, as there; boxes are shares of the
+        width and the height; masks are those inside of the box.
+
+    Example:
+        >>> from segblocks import VOS
+        >>> from segblocks.ops.rle import encode
+        >>> mask = np.zeros((4, 8), bool)
+        >>> mask[1:3, 2:4] = True
+        >>> result = VideoSegmentation(
+        ...     (Track(3, None, 0.9, {1: encode(mask)}, (4, 8), 2),), 2, (4, 8), VOS(mask[None])
+        ... )
+        >>> found = to_video_labels(result)["frames"]["2"]["objects"]["objects"][0]
+        >>> found["label"], found["index"], found["bounding_box"]["top_left"]
+        ('object', 3, {'x': 0.25, 'y': 0.25})
+    """
+    frames: dict[str, Any] = {}
+    for t in range(result.num_frames):
+        objects = [_detection(track, t) for track in result.tracks if t in track.rles]
+        frames[str(t + 1)] = {"frame_number": t + 1, "objects": {"objects": objects}}
+    return {"frames": frames}
+
+
+def _detection(track: Track, t: int) -> dict[str, Any]:
+    height, width = track.size
+    left, top, box_width, box_height = bounding_box(track.rles[t])
+    right, bottom = left + box_width, top + box_height
+    detection = {
+        "label": track.label or UNNAMED,
+        "bounding_box": {
+            "top_left": {"x": left / width, "y": top / height},
+            "bottom_right": {"x": right / width, "y": bottom / height},
+        },
+        "mask": _packed(decode(track.rles[t])[top:bottom, left:right]),
+        "index": track.id,
+        "frame_number": t + 1,
+    }
+    if track.score is not None:
+        detection["confidence"] = float(track.score)
+    return detection
+
+
+def _packed(mask: NDArray[np.bool_]) -> str:
+    with io.BytesIO() as buffer:
+        np.save(buffer, mask, allow_pickle=False)
+        return base64.b64encode(zlib.compress(buffer.getvalue())).decode("ascii")

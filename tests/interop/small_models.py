@@ -1,0 +1,43 @@
+"""Models of a few layers, and what goes into them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segblocks.zoo import TarViS, TarViSConfig
+
+SIZE = (64, 64)
+
+
+def small_tarvis() -> TarViS:
+    """TarViS with one layer of each kind, and random weights."""
+    torch.manual_seed(0)
+    config = TarViSConfig(
+        backbone="resnet18",
+        vocabularies=("synthetic",),
+        embed_dim=32,
+        num_heads=2,
+        neck_layers=1,
+        neck_hidden_dim=32,
+        decoder_layers=1,
+        decoder_hidden_dim=32,
+        encoder_layers=1,
+        encoder_hidden_dim=32,
+        num_instance_queries=4,
+    )
+    return TarViS(config).eval()
+
+
+def clip(seed: int, num_frames: int = 1) -> Tensor:
+    """Random frames (1, T, 3, H, W) on the scale 0..255."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((1, num_frames, 3, *SIZE), generator=generator) * 255
+
+
+def rectangles(*corners: tuple[int, int]) -> Tensor:
+    """Masks (O, H, W) of 20x30 pixels, each with its upper left corner at (y, x)."""
+    masks = torch.zeros((len(corners), *SIZE), dtype=torch.bool)
+    for mask, (y, x) in zip(masks, corners, strict=True):
+        mask[y : y + 20, x : x + 30] = True
+    return masks
