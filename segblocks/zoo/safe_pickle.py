@@ -11,6 +11,7 @@ import collections
 import math
 import pickle
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, ClassVar
 
@@ -162,3 +163,10 @@ class ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
         super().load_build()  # type: ignore[misc]
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def load_bytearray8(self) -> None:
+        """Read bytes; the base class reserves whatever length a file states."""
+        (length,) = struct.unpack("<Q", self.read(8))  # type: ignore[attr-defined]
+        self.append(bytearray(self.read(length)))  # type: ignore[attr-defined]
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8

@@ -218,6 +218,24 @@ def test_a_damaged_file_is_tensors_or_an_error_that_names_it(
         assert all(isinstance(value, Tensor) for value in read.values())
 
 
+@pytest.mark.parametrize("length", [1 << 40, (1 << 64) - 1])
+@pytest.mark.parametrize("code", [b"\x96", b"\x8e", b"\x8d"])  # bytearray, bytes, text
+def test_a_length_that_is_wrong_reserves_no_memory(
+    tmp_path: Path, code: bytes, length: int
+) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(b"\x80\x05" + code + length.to_bytes(8, "little") + b"few.")
+    with pytest.raises(CheckpointError, match=r"w\.pkl: damaged"):
+        load_checkpoint(path)
+
+
+def test_bytes_of_protocol_5_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.pkl"
+    content = {"model": {"a": np.ones(2, np.float32)}, "key": bytearray(b"\0" * 70_000)}
+    path.write_bytes(pickle.dumps(content, protocol=5))
+    assert_same(load_checkpoint(path), {"a": torch.ones(2)})
+
+
 def test_a_length_cut_off_by_a_pickle_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "w.pkl"
     path.write_bytes(b"\x80\x04X\x01")  # text, of which the length has one byte of four
