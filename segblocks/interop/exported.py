@@ -91,7 +91,7 @@ class ClipProgram(nn.Module):
         >>> program = ClipProgram(model, VIS("ovis"), (64, 96), 2)
         >>> mask_logits, class_logits = program(torch.zeros(1, 2, 3, 64, 96))
         >>> mask_logits.shape, class_logits.shape, program.signature.groups["instance"]
-        (torch.Size([1, 154, 2, 16, 24]), torch.Size([1, 128, 26]), (0, 128))
+        (torch.Size([1, 154, 2, 16, 32]), torch.Size([1, 128, 26]), (0, 128))
     """
 
     def __init__(
@@ -202,20 +202,13 @@ def export_program(
         num_frames: T of a clip.
 
     Returns:
-        The program; ``program.module()`` is a module.
+        The program; ``program.module()`` is a module. An example, which takes half a minute, is in
+        ``docs/interop.md``.
 
     Raises:
         TypeError: no model of the zoo, or several tasks.
         ValueError: a task that cannot be exported, sizes that are not positive, or a model in
             training mode.
-
-    Example:
-        >>> from segblocks import VIS
-        >>> from segblocks.zoo.mask2former_vis import Mask2FormerVIS, Mask2FormerVISConfig
-        >>> model = Mask2FormerVIS(Mask2FormerVISConfig(neck_layers=1, decoder_layers=1)).eval()
-        >>> program = export_program(model, VIS("youtube_vis_2021"), (32, 32), 1)
-        >>> [x.shape for x in program.module()(torch.zeros(1, 1, 3, 32, 32))]
-        [torch.Size([1, 100, 1, 8, 8]), torch.Size([1, 100, 41])]
     """
     return trace(ClipProgram(model, task, size, num_frames))
 
