@@ -36,8 +36,8 @@ WITH_COMMANDS = [page for page in PAGES if any(block.commands for block in read_
 def folder_with_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in a folder that holds ``my.mp4``, which pages speak of."""
     monkeypatch.chdir(tmp_path)
-    frames = np.random.default_rng(0).integers(0, 256, (4, 8, 13, 3), dtype=np.uint8)
-    with VideoWriter(tmp_path / "my.mp4", 10, (128, 208)) as writer:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 13, 20, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "my.mp4", 10, (208, 320)) as writer:
         for frame in frames.repeat(16, axis=1).repeat(16, axis=2):
             writer.write(frame)
 
