@@ -1,0 +1,93 @@
+"""A model on held-out videos of datasets that show the same things and name different ones.
+
+AP on each dataset, where the model is asked for the classes that the dataset names, and for those
+of all of them at once. The baselines are shown the truth of the first frame, classes included.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from benchmarks.learning.baselines import Predict
+from benchmarks.learning.clips import add_model_options, predictors_of
+from benchmarks.learning.judge import Judgement
+from benchmarks.learning.report import Table, this_command, write_report
+from benchmarks.learning.synthetic import measure
+from benchmarks.learning.taxonomies import labels_of
+from segblocks.data import VideoSample
+from segblocks.data.synthetic import SyntheticWorld, open_held_out
+from segblocks.results import VideoSegmentation
+from segblocks.tasks import VIS, Task
+from segblocks.zoo.tmt_vis.nano import NANO_SHAPES
+
+ALL_SHAPES = tuple(dict.fromkeys(shape for own in NANO_SHAPES.values() for shape in own))
+
+
+def ask_for_all(predict: Predict) -> Predict:
+    """Return what asks for the classes of all datasets, and keeps those of the video's."""
+
+    def wider(sample: VideoSample, task: Task) -> VideoSegmentation:
+        result = predict(sample, VIS(ALL_SHAPES))
+        assert sample.vocabulary is not None
+        known = set(sample.vocabulary.classes)
+        named = tuple(track for track in result.tracks if track.label in known)
+        if any(track.class_scores is not None for track in named):
+            raise ValueError("label_spaces: the model must say one class a track")
+        return replace(result, tracks=named, vocabulary=sample.vocabulary)
+
+    return wider
+
+
+def numbers_of(
+    predictors: Mapping[str, Predict], worlds: Mapping[str, SyntheticWorld]
+) -> dict[str, dict[str, Judgement]]:
+    """Return dataset -> predictor -> what it reached."""
+    return {name: measure(predictors, world, ["vis"])["vis"] for name, world in worlds.items()}
+
+
+def table_of(title: str, judged: Mapping[str, Mapping[str, Judgement]]) -> Table:
+    """Return the AP on each dataset, and the mean."""
+    rows = {
+        name: [by_name[name].summary["TrackAP"]["AP"] for by_name in judged.values()]
+        for name in next(iter(judged.values()))
+    }
+    return Table(title, [*judged, "mean"], {name: [*row, mean(row)] for name, row in rows.items()})
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_model_options(parser)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--videos", type=int, default=20, help="of each dataset")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 416), metavar=("H", "W"))
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    size = {"size": tuple(args.size), "num_frames": args.frames}
+    worlds = {
+        name: open_held_out(args.preset, length=args.videos, **size, **labels_of(name, own))
+        for name, own in NANO_SHAPES.items()
+    }
+    predictors = predictors_of(args)
+    if args.model is not None:
+        name = Path(args.model).name
+        predictors[f"{name}, asked for all"] = ask_for_all(predictors[name])
+    judged = numbers_of(predictors, worlds)
+    title = f"AP x 100, {args.videos} held-out videos a dataset, {args.preset}"
+    details = {
+        dataset: {name: found.as_json() for name, found in by_name.items()}
+        for dataset, by_name in judged.items()
+    }
+    command = this_command("benchmarks.learning.label_spaces", ("--out", "--checkpoint"))
+    print(write_report(args.out, [table_of(title, judged)], details, command=command))
+
+
+if __name__ == "__main__":
+    main()
