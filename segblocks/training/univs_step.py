@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segblocks.data.clips import TrainingClip
 from segblocks.matching import seeded_generator
-from segblocks.tasks import HintTask
+from segblocks.tasks import HintTask, Task
 from segblocks.training.criteria.univs import UniVSCriterion
 from segblocks.training.step import TrainingStep
 from segblocks.training.univs_prompts import PromptedClip, PromptRule, with_entities
@@ -122,37 +122,49 @@ class UniVSStep(TrainingStep):
     def windows(self, clip: TrainingClip, length: int) -> list[tuple[int, PromptedClip]]:
         """Cut a video into its first and its last clip, each with prompts on one of its frames.
 
+        A clip that shows no object, of a task that asks for objects alone, is left out.
+
         Args:
             clip: the video.
             length: of a clip.
 
         Returns:
-            Start and clip; one where the video is no longer than a clip.
+            Start and clip; one where the video is no longer than a clip, or the other shows
+            nothing.
         """
         rng = _chance(clip)
         asked = self.prompts.ask(clip, rng)
-        by_hint = bool(asked.rows)
-        others = [task for task in asked.tasks if not isinstance(task, HintTask)]
-        found = []
-        for number, start in enumerate(dict.fromkeys((0, len(clip.frames) - length))):
-            part = slice(start, start + length)
-            tasks, rows = others, []
-            if by_hint:
-                hints, rows = self.prompts.show(asked, rng, start=start, stop=start + length)
-                tasks = [*others, *hints]
-            window = replace(
-                asked,
-                frames=clip.frames[part],
-                masks=asked.masks[:, part],
-                semantic=None,
-                ignore=None if clip.ignore is None else clip.ignore[part],
-                frame_indices=clip.frame_indices[part],
-                seed=(*clip.seed, number),
-                tasks=tuple(tasks),
-                rows=tuple(rows),
-            )
-            found.append((start, window))
-        return found
+        last = len(clip.frames) - length
+        found = [(start, self._window(asked, start, length, rng)) for start in {0: 0, last: 0}]
+        found = [(start, window) for start, window in found if window.tasks]
+        if found:
+            return found
+        # Its objects are there only in between.
+        first = int(asked.masks.flatten(2).any(dim=2).any(dim=0).nonzero()[0])
+        start = min(first, last)
+        return [(start, self._window(asked, start, length, rng))]
+
+    def _window(
+        self, asked: PromptedClip, start: int, length: int, rng: np.random.Generator
+    ) -> PromptedClip:
+        """A clip of a video, without tasks where it shows nothing that they ask for."""
+        part = slice(start, start + length)
+        tasks: list[Task] = [task for task in asked.tasks if not isinstance(task, HintTask)]
+        rows: list[int] = []
+        if asked.rows:
+            hints, rows = self.prompts.show(asked, rng, start=start, stop=start + length)
+            tasks += hints
+        return replace(
+            asked,
+            frames=asked.frames[part],
+            masks=asked.masks[:, part],
+            semantic=None,
+            ignore=None if asked.ignore is None else asked.ignore[part],
+            frame_indices=asked.frame_indices[part],
+            seed=(*asked.seed, start),
+            tasks=tuple(tasks),
+            rows=tuple(rows),
+        )
 
 
 def _chance(clip: TrainingClip) -> np.random.Generator:

@@ -214,6 +214,19 @@ def test_sentences_about_one_object_are_one_target() -> None:
         assert not stream.ids.any()
 
 
+@pytest.mark.parametrize(
+    ("length", "shown", "starts"), [(5, 0, [0]), (5, 6, [2]), (3, 3, [3]), (5, 3, [0, 2])]
+)
+def test_clips_of_a_video_show_an_object(length: int, shown: int, starts: list[int]) -> None:
+    video = clip("evs", 7)
+    masks = torch.zeros_like(video.masks)
+    masks[:, shown] = True
+    step = UniVSStep(model(), UniVSCriterion(num_points=POINTS), clip_length=length)
+    parts = step.windows(dataclasses.replace(video, masks=masks), length)
+    assert [start for start, _ in parts] == starts
+    assert all(part.tasks and part.rows for _, part in parts)
+
+
 def test_a_video_is_two_clips_of_which_the_second_remembers() -> None:
     step = UniVSStep(model(), UniVSCriterion(num_points=POINTS), clip_length=5)
     for task in TASKS:
