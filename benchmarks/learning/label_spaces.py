@@ -24,6 +24,7 @@ from segblocks.data import VideoSample
 from segblocks.data.synthetic import SyntheticWorld, open_held_out
 from segblocks.results import VideoSegmentation
 from segblocks.tasks import VIS, Task
+from segblocks.text import Vocabulary
 from segblocks.zoo.tmt_vis.nano import NANO_SHAPES
 
 ALL_SHAPES = tuple(dict.fromkeys(shape for own in NANO_SHAPES.values() for shape in own))
@@ -35,13 +36,24 @@ def ask_for_all(predict: Predict) -> Predict:
     def wider(sample: VideoSample, task: Task) -> VideoSegmentation:
         result = predict(sample, VIS(ALL_SHAPES))
         assert sample.vocabulary is not None
-        known = set(sample.vocabulary.classes)
-        named = tuple(track for track in result.tracks if track.label in known)
-        if any(track.class_scores is not None for track in named):
-            raise ValueError("label_spaces: the model must say one class a track")
-        return replace(result, tracks=named, vocabulary=sample.vocabulary)
+        assert result.vocabulary is not None
+        return narrowed(result, result.vocabulary, sample.vocabulary)
 
     return wider
+
+
+def narrowed(result: VideoSegmentation, asked: Vocabulary, known: Vocabulary) -> VideoSegmentation:
+    """Return a result as far as it speaks of known classes."""
+    columns = [asked.index(name) for name in known.classes if name in asked.classes]
+    kept = known.subset([asked.classes[column] for column in columns])
+    tracks = [
+        replace(track, class_scores=track.class_scores[columns])
+        if track.class_scores is not None
+        else track
+        for track in result.tracks
+        if track.class_scores is not None or track.label in known.classes
+    ]
+    return replace(result, tracks=tuple(tracks), vocabulary=kept)
 
 
 def numbers_of(
