@@ -17,6 +17,7 @@ from segblocks.nn import (
     SelfAttention,
     SeparatedSelfAttention,
 )
+from segblocks.zoo.tarvis.queries import TarViSQueries
 
 State = Mapping[str, Tensor]
 
@@ -27,8 +28,9 @@ _KINDS: tuple[tuple[type[nn.Module], ...], ...] = (
     (FeedForward,),
 )
 _PREDICTS = (Predict, PredictByText)
-# Of the groups that have mask embeddings of their own, the one that is seen most.
-_GROUP = "object"
+# Whose mask embedding stands for all queries where a relative has one a group: that of hinted
+# objects is seen most, but says little to queries that look for instances alone.
+_HINTED, _INSTANCES = "object", "instance"
 
 
 def take_from_relative(model: Any, relative: Any) -> float:
@@ -37,7 +39,8 @@ def take_from_relative(model: Any, relative: Any) -> float:
     Backbones must be the same. Of neck and decoder those layers are taken that both have, in the
     same sizes: deformable and temporal layers, masked cross-attention, self-attention and
     feed-forward blocks in their order, and the embedding of masks, of TarViS that of hinted
-    objects. Queries, classes, and whatever only the one has, stay as they are.
+    objects, or of instances where the model takes no hints. Learned queries of instances are taken
+    as far as both have them. Classes, and whatever only the one has, stay as they are.
 
     Args:
         model: changed in place; of the zoo, or with ``backbone``, ``neck`` and ``decoder`` alike.
@@ -79,20 +82,37 @@ def _pairs(model: Any, relative: Any) -> Iterator[tuple[State, State]]:
     for kinds in _KINDS:
         for mine, other in zip(_of(own, kinds), _of(theirs, kinds), strict=False):
             yield mine.state_dict(), other.state_dict()
+    group = _HINTED if "evs" in model.tasks else _INSTANCES
     for mine, other in zip(_of(own, _PREDICTS), _of(theirs, _PREDICTS), strict=False):
         yield mine.norm.state_dict(), other.norm.state_dict()
-        yield _embedding(mine.mask_head).state_dict(), _embedding(other.mask_head).state_dict()
+        head, known_head = (_embedding(p.mask_head, group) for p in (mine, other))
+        yield head.state_dict(), known_head.state_dict()
+    learned, known = _instance_queries(model), _instance_queries(relative)
+    count = min(len(learned["content"]), len(known["content"])) if learned and known else 0
+    if count:
+        first, same = ({k: v[:count] for k, v in side.items()} for side in (learned, known))
+        yield first, same
 
 
 def _of(decoder: Any, kinds: tuple[type[nn.Module], ...]) -> list[Any]:
     return [step for step in decoder.blocks if isinstance(step, kinds)]
 
 
-def _embedding(mask_head: Any) -> nn.Module:
+def _embedding(mask_head: Any, group: str) -> nn.Module:
     """The module that embeds queries as masks, whatever is around it."""
     if isinstance(mask_head, GroupMaskEmbedding):
-        return mask_head.embeddings[_GROUP]
+        return mask_head.embeddings[group]
     return mask_head.embedding
+
+
+def _instance_queries(model: Any) -> dict[str, Tensor]:
+    """Content and position (Q, C) of learned queries of instances; nothing where there are none."""
+    if hasattr(model, "query_content"):
+        return {"content": model.query_content, "position": model.query_position}
+    if isinstance(queries := getattr(model, "queries", None), TarViSQueries):
+        position = queries.type_embedding(_INSTANCES)
+        return {"content": queries.instance, "position": position.expand_as(queries.instance)}
+    return {}
 
 
 @torch.no_grad()

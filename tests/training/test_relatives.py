@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segblocks import create_model
-from segblocks.nn import FeedForward, MaskedCrossAttention
+from segblocks.nn import FeedForward, MaskedCrossAttention, Predict, PredictByText
 from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.relatives import take_from_relative
 
@@ -33,14 +33,38 @@ def test_parts_of_a_kind_are_equal_in_their_order(name: str) -> None:
         torch.testing.assert_close(value, relative.neck.state_dict()[key], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "head"), [("mask2former_vis_nano", "instance"), ("univs_nano", "object")]
+)
+def test_queries_of_instances_are_taken_with_their_type(name: str, head: str) -> None:
+    torch.manual_seed(0)
+    relative = create_model("tarvis_nano")
+    model = create_model(name, checkpoint="random", num_queries=50)
+    rest = model.query_content[40:].clone()
+    take_from_relative(model, relative)
+    assert torch.equal(model.query_content[:40], relative.queries.instance)
+    assert torch.equal(model.query_content[40:], rest)
+    kind = relative.queries.type_embedding("instance")
+    assert torch.equal(model.query_position[:40], kind.expand(40, -1))
+    predicts = [
+        next(step for step in m.decoder.blocks if isinstance(step, Predict | PredictByText))
+        for m in (model, relative)
+    ]
+    own, theirs = predicts[0].mask_head.embedding, predicts[1].mask_head.embeddings[head]
+    torch.testing.assert_close(own.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    other = create_model("tmt_vis_nano", checkpoint="random", num_queries=45)
+    take_from_relative(other, model)
+    assert torch.equal(other.query_position, model.query_position[:45])
+
+
 def test_what_the_relative_lacks_stays() -> None:
     torch.manual_seed(0)
     model = create_model("univs_nano", checkpoint="random")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     take_from_relative(model, create_model("tarvis_nano"))
     after = model.state_dict()
-    for key in ("query_content", "prompts.text_projection.0.weight"):
-        torch.testing.assert_close(after[key], before[key], rtol=0, atol=0)
+    key = "prompts.text_projection.0.weight"
+    torch.testing.assert_close(after[key], before[key], rtol=0, atol=0)
     # A step that TarViS does not have, at a place where TarViS has another one of equal names.
     untouched = [key for key in before if key.startswith("decoder.blocks.0.")]
     assert untouched
