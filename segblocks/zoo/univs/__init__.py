@@ -1,6 +1,6 @@
 """UniVS: prompts as queries, for six tasks and any vocabulary."""
 
-from segblocks.zoo.registry import register_model
+from segblocks.zoo.registry import SHIPPED_WEIGHTS, register_model
 from segblocks.zoo.sources import register_source
 from segblocks.zoo.univs.config import UniVSConfig
 from segblocks.zoo.univs.convert import UniVSSource
@@ -33,7 +33,8 @@ register_model(
     "univs_nano",
     UNIVS_NANO,
     UniVS,
-    description=("UniVS, EfficientNet-Lite0: VIS, VPS, VSS, VOS, PVOS, PET, EVS, RefVOS on a CPU"),
+    description="UniVS, EfficientNet-Lite0: VIS, VPS, VSS, VOS, PVOS, PET, EVS, RefVOS on a CPU",
+    default_checkpoint=SHIPPED_WEIGHTS / "univs_nano",
 )
 
 __all__ = [

@@ -42,6 +42,8 @@ class UniVSConfig(ClipConfig):
             objects that no eighth pixel hits, slots of the memory before an object appeared.
         short_side: to which frames of a video are resized, see
             :class:`~segblocks.zoo.univs.UniVSPolicy`; None is the official 640.
+        clip_length: frames of a clip at inference, likewise; None is the official 5.
+        overlap: frames that successive clips share, likewise; None is all but one.
 
     Raises:
         ValueError: numbers that are not positive, or an unknown separation or time.
@@ -60,6 +62,8 @@ class UniVSConfig(ClipConfig):
     permute_time: bool = True
     official_compat: bool = False
     short_side: int | None = None
+    clip_length: int | None = None
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -215,11 +215,12 @@ class UniVS(ClipModel):
             settings: of :class:`UniVSPolicy`.
         """
         tasks = self._tasks_of(task)
-        defaults = {
-            "official_compat": self.config.official_compat,
-            "short_side": self.config.short_side,
-        }
         settings = {name: value for name, value in settings.items() if value is not None}
+        own = ("official_compat", "short_side", "clip_length", "overlap")
+        defaults = {name: getattr(self.config, name) for name in own}
+        if "clip_length" in settings:
+            # The config's overlap belongs to its own clips.
+            del defaults["overlap"]
         return UniVSPolicy(tasks, norm=self.predict.norm, **{**defaults, **settings})
 
     def queries(

@@ -6,4 +6,12 @@ from segblocks.zoo.mask2former_vis.nano import NANO_SIZES
 from segblocks.zoo.univs.config import UniVSConfig
 
 # 4.6 M parameters, of which 2.9 M are the backbone's; the sentence encoder is not among them.
-UNIVS_NANO = UniVSConfig(text_encoder="minilm", text_templates="photo", text_dim=384, **NANO_SIZES)
+# Longer clips than the official ones drift less where masks are not exact.
+UNIVS_NANO = UniVSConfig(
+    text_encoder="minilm",
+    text_templates="photo",
+    text_dim=384,
+    clip_length=10,
+    overlap=5,
+    **NANO_SIZES,
+)
