@@ -49,7 +49,8 @@ class TextTarViS(ClipModel):
         super().__init__(config, cells={32: 2, 16: 4, 8: 8})
         dim, heads = config.embed_dim, config.num_heads
         self.encode = get_text_encoder("minilm")
-        self.speak = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim)
+        # Vectors of sentences are short, and would drown in what they look at.
+        self.speak, self.norm = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim), nn.LayerNorm(dim)
         self.look = LanguageToImageAttention(dim, heads)
         self.background = nn.Parameter(torch.randn(4, dim))
         self.types = nn.ParameterDict({name: torch.randn(1, dim) for name in GROUPS})
@@ -90,7 +91,7 @@ class TextTarViS(ClipModel):
     def _decode(self, frames: Tensor, levels: dict[int, Tensor], task: Any) -> ClipOutput:
         context = self.decoder.context(levels)
         sentences = self.encode(task.expressions).to(self.background)
-        words = self.speak(sentences).view(1, -1, self.config.embed_dim)
+        words = self.norm(self.speak(sentences).view(1, -1, self.config.embed_dim))
         # What a word sees in each frame, and then in the clip: TarViS' queries have no frames.
         words = self.look(words, tuple(context.levels.values())).mean(dim=2)
         parts = zip(GROUPS, (self.background[None], words), strict=True)
