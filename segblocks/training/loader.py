@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -66,6 +67,27 @@ def make_loader(
         # Its own, so that taking up a training does not move the generator that dropout draws from.
         generator=torch.Generator().manual_seed(settings.seed),
     )
+
+
+@contextmanager
+def loading(
+    dataset: ClipData, sampler: MixtureSampler, settings: LoopSettings
+) -> Iterator[Iterator[list[Any]]]:
+    """Load batches; the processes that do end with the block, whatever ends it.
+
+    Args:
+        dataset: as of :func:`make_loader`, like what follows.
+        sampler: what `make_sampler` returned.
+        settings: of the loop.
+    """
+    batches: Any = iter(make_loader(dataset, sampler, settings))
+    try:
+        yield batches
+    finally:
+        # They outlast signals, so that Python would wait for them forever; and where an error ends
+        # the block, its traceback keeps the iterator that would else take them along.
+        if settings.workers:
+            batches._shutdown_workers()
 
 
 class _Start:

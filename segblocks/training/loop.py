@@ -20,7 +20,7 @@ from segblocks.training.distributed import any_process, gather
 from segblocks.training.ema import AveragedWeights
 from segblocks.training.interrupt import Interruption
 from segblocks.training.journal import Journal
-from segblocks.training.loader import ClipData, make_loader, make_sampler
+from segblocks.training.loader import ClipData, loading, make_sampler
 from segblocks.training.memory import peak_memory, reset_peak_memory
 from segblocks.training.optimizer import freeze, parameter_groups
 from segblocks.training.processes import open_processes
@@ -185,10 +185,12 @@ class _Run:
     ) -> Path:
         """Make the steps that are left; return the folder of the last checkpoint."""
         settings, place = self.settings, None
-        batches = iter(make_loader(self.dataset, self.sampler, settings))
         hidden = not progress or not self.accelerator.is_main_process
         reset_peak_memory(self.accelerator.device)
-        with tqdm(total=settings.steps, initial=self.step, unit="step", disable=hidden) as bar:
+        with (
+            loading(self.dataset, self.sampler, settings) as batches,
+            tqdm(total=settings.steps, initial=self.step, unit="step", disable=hidden) as bar,
+        ):
             while self.step < settings.steps:
                 values = self._advance(batches)
                 bar.update()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -313,3 +314,14 @@ def test_the_last_of_keep_stay(tmp_path: Path) -> None:
     run(tmp_path, save_every=2, keep=2)
     names = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
     assert names == ["step_00000010", "step_00000012"]
+
+
+def test_processes_that_load_end_with_an_error(tmp_path: Path) -> None:
+    def fail(batch: int) -> None:
+        raise ArithmeticError(f"in batch {batch}")
+
+    with pytest.raises(ArithmeticError) as caught:
+        train(Watched(make_step(), fail), TinyClips(), make_settings(workers=1), out=tmp_path)
+    # The traceback still holds whatever was there when it was raised.
+    assert caught.tb is not None
+    assert not multiprocessing.active_children()
