@@ -127,6 +127,7 @@ class Recorder:
         self.options: dict[str, Any] = {}
         self.frames = 0
         self.saved: tuple[Path, bool, bool] | None = None
+        self.reported = False
         self.tracks: tuple[Track, ...] = ()
 
     def create_model(self, name: str, *, checkpoint: Path) -> str:
@@ -138,8 +139,11 @@ class Recorder:
         self.options = {"task": task, **options}
         self.frames = len(list(source))
 
-        def save(result: VideoSegmentation, path: Path, *, overlay: bool, overwrite: bool) -> None:
+        def save(
+            result: VideoSegmentation, path: Path, *, overlay: bool, report: bool, overwrite: bool
+        ) -> None:
             self.saved = (path, overlay, overwrite)
+            self.reported = report
             self.tracks = result.tracks
 
         tracks = [Track(n, "dog", n / 10, {}, (HEIGHT, WIDTH), self.frames) for n in (9, 4)]
@@ -171,8 +175,10 @@ def test_options_reach_the_engine(folder: Path, recorder: Recorder) -> None:
     }
     assert recorder.frames == 2
     assert recorder.saved == (folder / "out", False, False)
-    assert main(words(folder, "vis", "--official-compat", "--overwrite")) == 0
+    assert not recorder.reported
+    assert main(words(folder, "vis", "--official-compat", "--overwrite", "--report")) == 0
     assert recorder.options["official_compat"] is True
+    assert recorder.reported
     assert recorder.saved == (folder / "out", True, True)
 
 
