@@ -50,6 +50,11 @@ def check_spatial_shapes(op: str, spatial_shapes: Any) -> list[int]:
     return flat
 
 
+def as_pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
+    """The (height, width) pairs that :func:`check_spatial_shapes` has laid flat for an operator."""
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def check_cell_sizes(op: str, cell_sizes: Any) -> None:
     """Raise unless this is a sequence of positive ints and Nones, and not of Nones alone."""
     wanted = f"{op}: cell_sizes must be a sequence with an int or None for each level"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from segblocks_kernels._check import as_pairs
 from segblocks_kernels.masked_cross_attention.reference import (
     attended,
     masked_cross_attention_reference,
@@ -48,14 +49,10 @@ class SpelledOut(TorchFunctionMode):
         return _SPELLED.get(func, func)(*args, **(kwargs or {}))
 
 
-def _pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
-
-
 def _ms_deform_attn(
     value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor, backend: str
 ) -> Tensor:
-    return ms_deform_attn_reference(value, _pairs(spatial_shapes), locations, weights)
+    return ms_deform_attn_reference(value, as_pairs(spatial_shapes), locations, weights)
 
 
 def _ms_deform_attn_fused(
@@ -66,7 +63,7 @@ def _ms_deform_attn_fused(
     logits: Tensor,
     backend: str,
 ) -> Tensor:
-    shapes = _pairs(spatial_shapes)
+    shapes = as_pairs(spatial_shapes)
     return ms_deform_attn_fused_reference(value, shapes, reference_points, offsets, logits)
 
 

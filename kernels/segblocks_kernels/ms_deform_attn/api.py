@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .._check import (
+    as_pairs,
     check_float,
     check_same_device,
     check_shape,
@@ -40,14 +41,14 @@ def _check_tensors(
         attention_weights=attention_weights,
     )
     check_shape(_OP, "value", value, "B N M D", {})
-    tokens = sum(h * w for h, w in zip(flat[::2], flat[1::2], strict=True))
+    pairs = as_pairs(flat)
+    tokens = sum(h * w for h, w in pairs)
     if value.shape[1] != tokens:
         raise ValueError(
             f"{_OP}: value must have N={tokens} tokens, the sum of height*width over "
-            f"spatial_shapes {tuple(zip(flat[::2], flat[1::2], strict=True))}, "
-            f"got {tuple(value.shape)}"
+            f"spatial_shapes {tuple(pairs)}, got {tuple(value.shape)}"
         )
-    sizes = {"B": value.shape[0], "M": value.shape[2], "L": len(flat) // 2}
+    sizes = {"B": value.shape[0], "M": value.shape[2], "L": len(pairs)}
     check_shape(_OP, "sampling_locations", sampling_locations, "B Q M L P 2", sizes)
     sizes |= {"Q": sampling_locations.shape[1], "P": sampling_locations.shape[4]}
     check_shape(_OP, "attention_weights", attention_weights, "B Q M L P", sizes)

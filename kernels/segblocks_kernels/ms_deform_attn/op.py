@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import _gradients
 from .._backend import REFERENCE, TRITON, Backends, Candidate
+from .._check import as_pairs
 from .cpp import backward_cpp, cpp_preview, cpp_unavailable, forward_cpp
 from .reference import ms_deform_attn_reference
 from .reference_backward import ms_deform_attn_backward_reference
@@ -23,10 +24,6 @@ BACKENDS = Backends("ms_deform_attn", (TRITON, _CPP, REFERENCE))
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 _BackwardInputs = tuple[Tensor, Tensor, Sequence[tuple[int, int]], Tensor, Tensor]
-
-
-def _pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 # The backend is settled here and not by the caller, so that an exported program with "auto"
@@ -44,7 +41,7 @@ def forward_op(
     attention_weights: Tensor,
     backend: str,
 ) -> Tensor:
-    inputs = value, _pairs(spatial_shapes), sampling_locations, attention_weights
+    inputs = value, as_pairs(spatial_shapes), sampling_locations, attention_weights
     chosen = BACKENDS.resolve(backend, value.device)
     if chosen == "triton":
         from .triton_forward import forward_triton
@@ -95,7 +92,7 @@ def backward_op(
     needs: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, ...]:
-    inputs = grad_out, value, _pairs(spatial_shapes), sampling_locations, attention_weights
+    inputs = grad_out, value, as_pairs(spatial_shapes), sampling_locations, attention_weights
     grads = _backward(backend, inputs, (needs[0], needs[1], needs[2]), value.device)
     return _gradients.filled(grads, (value, sampling_locations, attention_weights))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .._check import (
+    as_pairs,
     check_float,
     check_same_device,
     check_shape,
@@ -34,7 +35,7 @@ def _check_tensors(
     check_float(_OP, **tensors)
     check_same_device(_OP, **tensors)
     check_shape(_OP, "value", value, "B N M D", {})
-    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    pairs = as_pairs(flat)
     tokens = sum(h * w for h, w in pairs)
     if value.shape[1] != tokens:
         raise ValueError(

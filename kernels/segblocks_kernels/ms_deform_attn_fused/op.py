@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import _gradients
 from .._backend import REFERENCE, TRITON, Backends, Candidate
+from .._check import as_pairs
 from ..ms_deform_attn.cpp import cpp_preview, cpp_unavailable
 from .cpp import backward_cpp, forward_cpp
 from .reference import (
@@ -27,10 +28,6 @@ BACKENDS = Backends("ms_deform_attn_fused", (TRITON, _CPP, REFERENCE))
 
 _Inputs = tuple[Tensor, Sequence[tuple[int, int]], Tensor | None, Tensor, Tensor]
 _Needs = tuple[bool, bool, bool, bool]
-
-
-def _pairs(flat: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 # The backend is settled here and not by the caller, so that an exported program with "auto"
@@ -49,7 +46,7 @@ def forward_op(
     logits: Tensor,
     backend: str,
 ) -> Tensor:
-    inputs = value, _pairs(spatial_shapes), reference_points, offsets, logits
+    inputs = value, as_pairs(spatial_shapes), reference_points, offsets, logits
     chosen = BACKENDS.resolve(backend, value.device)
     if chosen == "triton":
         from .triton_forward import forward_triton
@@ -108,7 +105,7 @@ def backward_op(
     needs: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, ...]:
-    inputs = value, _pairs(spatial_shapes), reference_points, offsets, logits
+    inputs = value, as_pairs(spatial_shapes), reference_points, offsets, logits
     grads = _backward(backend, grad_out, inputs, (needs[0], needs[1], needs[2], needs[3]))
     sources = _sources(value, reference_points, offsets, logits)
     cast = [
