@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import METRICS, measure
 from benchmarks.learning.variants import VARIANTS, Variant
@@ -24,28 +25,18 @@ from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.training.criteria import TarViSCriterion
-from segblocks.training.initial import load_backbone
+from segblocks.training.initial import load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
-from segblocks.zoo.tarvis import TarViS, TarViSConfig
+from segblocks.zoo.tarvis import TARVIS_NANO, TarViS
 
-# Half as deep as the nano model, whose backbone it has.
-CONFIG = TarViSConfig(
-    backbone="tf_efficientnet_lite0",
+# Half as deep as the nano model.
+CONFIG = replace(
+    TARVIS_NANO,
     vocabularies=("synthetic",),
-    embed_dim=64,
-    num_heads=4,
-    neck_layers=2,
-    neck_hidden_dim=128,
     decoder_layers=3,
-    decoder_hidden_dim=256,
     encoder_layers=2,
-    encoder_hidden_dim=256,
     num_instance_queries=20,
-    max_points=(None, None),
-    size_multiple=32,
-    pixel_mean=(127.0, 127.0, 127.0),
-    pixel_std=(128.0, 128.0, 128.0),
 )
 _BASELINES: dict[str, Predict] = {
     "repeat first": repeat_first,
@@ -57,7 +48,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     """Train one variant, or take its training up."""
     torch.manual_seed(seed)
     model = variant.make(CONFIG)
-    load_backbone(model.backbone, "efficientnet_lite0")
+    load_initial(model, initial_weights(args))
     config = world_config(args.preset, size=tuple(args.size), num_frames=args.frames)
     source = ClipSource(
         SyntheticWorld(config, seed=1 + seed),
@@ -86,7 +77,7 @@ def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_runs(parser, VARIANTS)
-    add_budget(parser)
+    add_budget(parser, relative="univs_nano")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--clip", type=int, default=6, help="frames of a clip when measuring")
     parser.add_argument("--videos", type=int, default=30, help="held out")

@@ -1,21 +1,30 @@
-"""The budget that all variants of an ablation share: steps, clips and the loop around them."""
+"""The budget that all variants of an ablation share: where they start, steps, clips, the loop."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
 
+from segblocks.training.initial import InitialWeights
 from segblocks.training.schedule import Schedule
 from segblocks.training.settings import LoopSettings
 
 
-def add_budget(parser: argparse.ArgumentParser, *, steps: int = 6000) -> None:
-    """Add the options that say how long and on what frames variants are trained.
+def add_budget(parser: argparse.ArgumentParser, *, relative: str, steps: int = 6000) -> None:
+    """Add the options that say from what, how long and on what frames variants are trained.
 
     Args:
         parser: to which they are added.
+        relative: the default model to start from: one that never had the parts in question.
         steps: the default number.
     """
+    parser.add_argument(
+        "--relative",
+        default=relative,
+        help="model with weights; what variants share with it starts as it is. Or none: they "
+        "start with a backbone that knows ImageNet",
+    )
+    parser.add_argument("--frozen", nargs="*", default=[], help="parts that are not trained")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
@@ -26,13 +35,20 @@ def add_budget(parser: argparse.ArgumentParser, *, steps: int = 6000) -> None:
     parser.add_argument("--device")
 
 
+def initial_weights(args: argparse.Namespace) -> InitialWeights:
+    """Return what all variants start from."""
+    if args.relative == "none":
+        return InitialWeights(backbone="efficientnet_lite0")
+    return InitialWeights(relative=args.relative)
+
+
 def loop_settings(
     args: argparse.Namespace,
     seed: int,
     *,
     steps: int | None = None,
     rate: float = 1.0,
-    **changes: Any,
+    frozen: Sequence[str] = (),
 ) -> LoopSettings:
     """Return the loop of one run.
 
@@ -41,7 +57,7 @@ def loop_settings(
         seed: of the run.
         steps: other than those of the options.
         rate: what their learning rate is multiplied by.
-        changes: of further fields of the settings.
+        frozen: parts that are not trained, besides those of the options.
     """
     count: int = args.steps if steps is None else steps
     return LoopSettings(
@@ -57,5 +73,5 @@ def loop_settings(
         seed=seed,
         workers=args.workers,
         chunk=1,
-        **changes,
+        frozen=(*args.frozen, *frozen),
     )

@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks.learning import sentences
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
 from benchmarks.learning.judge import judge
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.sentences import chance_object, hide_sentences, silent
@@ -38,7 +38,7 @@ from segblocks.nn import DecoderContext, PromptCrossAttention, Queries
 from segblocks.tasks import Task
 from segblocks.tracking.entities import EntityTracker
 from segblocks.training.criteria import UniVSCriterion
-from segblocks.training.initial import InitialWeights, load_initial
+from segblocks.training.initial import load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.training.univs_step import UniVSStep
@@ -52,7 +52,7 @@ _METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
     "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
     "vos": [(JAndF, ("J&F",))],
 }
-# Half as deep as the nano model. What it shares with tarvis_nano begins as that has learnt it.
+# Half as deep as the nano model.
 CONFIG = replace(
     UNIVS_NANO,
     decoder_layers=3,
@@ -169,7 +169,7 @@ def train_variant(name: str, seed: int, args: argparse.Namespace) -> UniVS:
     source = VARIANTS[own]
     torch.manual_seed(seed)
     model = source.make(CONFIG)
-    load_initial(model, InitialWeights(relative="tarvis_nano"))
+    load_initial(model, initial_weights(args))
     first = run_folder(args, source.clips_as or own, seed) / "clips"
     _train(model, source, seed, first, args, videos=False, last=False)
     last = run_folder(args, own, seed) / "last"
@@ -243,7 +243,7 @@ def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_runs(parser, VARIANTS)
-    add_budget(parser, steps=8000)
+    add_budget(parser, relative="gvseg_nano", steps=8000)
     parser.add_argument("--preset", default="default", help="of all tasks but RefVOS")
     parser.add_argument("--videos", type=int, default=30, help="held out, of each world")
     args = parser.parse_args()

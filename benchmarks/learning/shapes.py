@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
 from benchmarks.learning.id_switches import IdSwitches
 from benchmarks.learning.judge import judge
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
@@ -31,7 +31,7 @@ from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.metrics import STQ, VPQ, JAndF, MeanIoU, TrackAP, VideoConsistency, VideoMetric
 from segblocks.nn import ShapePositionInjection
 from segblocks.training.criteria import GvSegCriterion
-from segblocks.training.initial import InitialWeights, load_initial
+from segblocks.training.initial import load_initial
 from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.gvseg import GVSEG_NANO, GvSeg, GvSegConfig, GvSegOutput
@@ -51,7 +51,7 @@ _SHOWN = {
     "MeanIoU": ("mIoU",),
     "VideoConsistency": ("mVC8",),
 }
-# Half as deep as the nano model. What it shares with tarvis_nano begins as that has learnt it.
+# Half as deep as the nano model.
 CONFIG = replace(
     GVSEG_NANO,
     vocabulary="synthetic",
@@ -146,7 +146,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     """Train one variant, or take its training up."""
     torch.manual_seed(seed)
     model = variant.make(replace(CONFIG, **variant.model))
-    load_initial(model, InitialWeights(relative="tarvis_nano"))
+    load_initial(model, initial_weights(args))
     size = {"size": tuple(args.size), "num_frames": args.frames}
     sources = [
         ClipSource(
@@ -203,7 +203,7 @@ def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_runs(parser, VARIANTS)
-    add_budget(parser)
+    add_budget(parser, relative="univs_nano")
     parser.add_argument("--preset", default="default", help="besides twins")
     parser.add_argument("--videos", type=int, default=30, help="held out, of each scene")
     args = parser.parse_args()

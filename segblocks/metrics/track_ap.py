@@ -72,6 +72,25 @@ class TrackAP(VideoMetric):
         self.top_k = top_k
         self.exclusive = exclusive
 
+    def per_class(self) -> dict[int, dict[str, float]]:
+        """Return what ``compute`` would return for each class alone.
+
+        Returns:
+            Index of the class in the vocabulary of the videos -> its numbers; classes that no
+            object has are left out, as they are of the averages.
+
+        Example:
+            >>> from segblocks.metrics import TrackAP
+            >>> TrackAP().per_class()
+            {}
+        """
+        records = self._records.values()
+        labels = {int(label) for r in records for label, own in r.items() if own["true_areas"]}
+        return {
+            label: self._score([{key: r[key]} for r in records if (key := str(label)) in r])
+            for label in sorted(labels)
+        }
+
     def _settings(self) -> dict[str, Any]:
         return {"top_k": self.top_k, "exclusive": self.exclusive}
 

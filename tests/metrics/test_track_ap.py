@@ -104,6 +104,21 @@ def test_single_frames_equal_pycocotools(seed: int) -> None:
     assert 0.01 < expected["AP"] < 0.95
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_mean_over_classes_is_the_whole(seed: int) -> None:
+    metric = TrackAP(area_ranges=COCO_AREAS)
+    pairs = random_stills(seed, 12)
+    for pair in pairs:
+        metric.update(*pair)
+    of_class = metric.per_class()
+    assert set(of_class) == {obj.label for video, _ in pairs for obj in video.objects}
+    for name, whole in metric.compute().items():
+        # A class may have no object of a size.
+        values = [own[name] for own in of_class.values() if not np.isnan(own[name])]
+        expected = np.mean(values) if values else np.nan
+        assert whole == pytest.approx(expected, nan_ok=True), name
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_iou_and_area_are_those_of_whole_tracks(seed: int) -> None:
