@@ -103,7 +103,7 @@ def main() -> None:
         return numbers_of(predict, world, list(variant.tasks))
 
     baselines = {name: partial(measure_baseline, predict) for name, predict in _BASELINES.items()}
-    Ablation("ablations", baselines, measure_variant).run(args)
+    Ablation("ablations", baselines, VARIANTS, measure_variant).run(args)
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ def main() -> None:
         "k-NN propagation": partial(numbers_of, propagate_first, worlds, mute),
         "an object by chance": partial(spoken_numbers, chance_object, worlds["refvos"], Variant()),
     }
-    Ablation("prompts", baselines, measure_variant).run(args)
+    Ablation("prompts", baselines, VARIANTS, measure_variant).run(args)
 
 
 if __name__ == "__main__":

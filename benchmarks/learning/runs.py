@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def add_runs(parser: argparse.ArgumentParser, variants: Mapping[str, Any]) -> No
     """
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--work", type=Path, help="folder of the trainings; --out without it")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants))
 
 
@@ -36,19 +36,20 @@ def add_runs(parser: argparse.ArgumentParser, variants: Mapping[str, Any]) -> No
 class Ablation:
     """Compare variants of a model.
 
-    The report is written after every run, and read at the start: what it holds is not repeated.
+    The report is written after every run and read before each: what it holds is not repeated, and
+    calls with other seeds or variants may run at the same time and share it.
 
     Args:
         name: of the module in ``benchmarks.learning``, and of the report.
         baselines: name -> what measures it.
+        variants: the names of all.
         measure: ``(variant, seed) -> numbers``, which trains, or takes a training up.
-        columns: to be shown; None shows all that the runs have.
     """
 
     name: str
     baselines: Mapping[str, Callable[[], Numbers]]
+    variants: Iterable[str]
     measure: Callable[[str, int], Numbers]
-    columns: Sequence[str] | None = None
 
     def run(self, args: argparse.Namespace) -> None:
         """Do what is left to do, and print the report.
@@ -59,18 +60,22 @@ class Ablation:
         Raises:
             ValueError: the report that is there has runs of another budget.
         """
-        runs = self._known(args)
         for name, measure in self.baselines.items():
-            if name not in runs:
-                runs[name] = {"0": measure()}
-        for seed in range(args.seeds):
+            if name not in self._known(args):
+                self._add(name, 0, measure(), args)
+        for seed in args.seeds:
             for name in args.variants:
-                if str(seed) in runs.setdefault(name, {}):
-                    continue
-                runs[name][str(seed)] = self.measure(name, seed)
-                print(name, seed, runs[name][str(seed)], flush=True)
-                self._write(runs, args)
-        print(self._write(runs, args))
+                if str(seed) not in self._known(args).get(name, {}):
+                    self._add(name, seed, self.measure(name, seed), args)
+        print(self._write(self._known(args), args))
+
+    def _add(self, name: str, seed: int, numbers: Numbers, args: argparse.Namespace) -> None:
+        """Put a run into the report."""
+        print(name, seed, numbers, flush=True)
+        known = self._known(args)
+        known.setdefault(name, {})[str(seed)] = numbers
+        # In the same order, whichever run came first.
+        self._write({n: known[n] for n in (*self.baselines, *self.variants) if n in known}, args)
 
     def _known(self, args: argparse.Namespace) -> dict[str, dict[str, Numbers]]:
         path = args.out / f"{self.name}.json"
@@ -91,7 +96,7 @@ class Ablation:
     def _write(self, runs: Mapping[str, Mapping[str, Numbers]], args: argparse.Namespace) -> str:
         found = {name: list(seeds.values()) for name, seeds in runs.items() if seeds}
         every = dict.fromkeys(column for own in found.values() for run in own for column in run)
-        tables = mean_and_deviation(found, self.columns or list(every))
+        tables = mean_and_deviation(found, list(every))
         command = this_command(f"benchmarks.learning.{self.name}", ("--out", "--work", "--device"))
         details = {"budget": budget_of(args), "runs": runs}
         return write_report(args.out / self.name, tables, details, command=command)

@@ -232,7 +232,7 @@ def main() -> None:
             ("k-NN propagation", propagate_first),
         )
     }
-    Ablation("shapes", baselines, measure_variant).run(args)
+    Ablation("shapes", baselines, VARIANTS, measure_variant).run(args)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def main() -> None:
 
     # It is shown the truth of the first frame, classes included.
     baselines = {"repeat first": partial(numbers_of, repeat_first, worlds)}
-    Ablation("taxonomies", baselines, measure_variant).run(args)
+    Ablation("taxonomies", baselines, VARIANTS, measure_variant).run(args)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from segblocks.tasks import VIS
 from tests.zoo.test_univs import TINY as UNIVS
 
 TINY = [
-    *("--seeds", "1", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
+    *("--seeds", "0", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
     *("--size", "48", "64", "--frames", "7", "--videos", "1"),
 ]
 

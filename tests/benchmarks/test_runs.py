@@ -32,14 +32,14 @@ class Counted:
 
 
 def ablation(measure: Counted) -> Ablation:
-    return Ablation("few", {"nothing": lambda: {"AP": 0.05}}, measure)
+    return Ablation("few", {"nothing": lambda: {"AP": 0.05}}, VARIANTS, measure)
 
 
 def test_a_later_call_does_what_is_left(tmp_path: Path) -> None:
     measure = Counted()
-    ablation(measure).run(options(tmp_path, "--variants", "full", "--seeds", "1"))
+    ablation(measure).run(options(tmp_path, "--variants", "full", "--seeds", "0"))
     assert measure.done == [("full", 0)]
-    ablation(measure).run(options(tmp_path, "--seeds", "2"))
+    ablation(measure).run(options(tmp_path, "--seeds", "0", "1"))
     assert measure.done[1:] == [("a part less (all)", 0), ("full", 1), ("a part less (all)", 1)]
     stored = json.loads((tmp_path / "few.json").read_text())
     assert stored["runs"]["nothing"] == {"0": {"AP": 0.05}}
@@ -49,7 +49,7 @@ def test_a_later_call_does_what_is_left(tmp_path: Path) -> None:
     }
     table = (tmp_path / "few.md").read_text()
     assert "| full | 5.0 | - |" in table
-    ablation(measure).run(options(tmp_path, "--seeds", "2"))
+    ablation(measure).run(options(tmp_path, "--seeds", "0", "1"))
     assert len(measure.done) == 4
 
 
@@ -60,13 +60,13 @@ def test_an_interrupted_call_keeps_what_it_has(tmp_path: Path) -> None:
         return {"AP": 1.0}
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Ablation("few", {}, fail).run(options(tmp_path))
+        Ablation("few", {}, VARIANTS, fail).run(options(tmp_path))
     assert json.loads((tmp_path / "few.json").read_text())["runs"] == {"full": {"0": {"AP": 1.0}}}
 
 
 def test_another_budget_is_refused(tmp_path: Path) -> None:
     measure = Counted()
-    ablation(measure).run(options(tmp_path, "--seeds", "1"))
+    ablation(measure).run(options(tmp_path, "--seeds", "0"))
     with pytest.raises(ValueError, match=r"few\.json holds runs with another steps"):
         ablation(measure).run(options(tmp_path, "--steps", "6"))
     assert len(measure.done) == 2
@@ -76,3 +76,20 @@ def test_a_folder_for_each_training(tmp_path: Path) -> None:
     args = options(tmp_path, "--work", str(tmp_path / "w"))
     assert run_folder(args, "a part less (all)", 2) == tmp_path / "w/a_part_less__all_/seed_2"
     assert run_folder(options(tmp_path), "tau 0.2", 0) == tmp_path / "tau_0.2/seed_0"
+
+
+def test_calls_beside_each_other_share_a_report(tmp_path: Path) -> None:
+    other = Counted()
+
+    class Slow(Counted):
+        def __call__(self, name: str, seed: int) -> Numbers:
+            if not self.done:
+                ablation(other).run(options(tmp_path, "--seeds", "1"))
+            return super().__call__(name, seed)
+
+    measure = Slow()
+    ablation(measure).run(options(tmp_path, "--seeds", "0", "1"))
+    assert measure.done == [("full", 0), ("a part less (all)", 0)]
+    stored = json.loads((tmp_path / "few.json").read_text())["runs"]
+    assert list(stored) == ["nothing", *VARIANTS]
+    assert all(set(stored[name]) == {"0", "1"} for name in VARIANTS)

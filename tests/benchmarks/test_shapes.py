@@ -21,7 +21,7 @@ from segblocks.zoo.gvseg import GvSeg
 from tests.inference.evaluation.evaluated import squares_sample
 
 TINY = [
-    *("--seeds", "1", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
+    *("--seeds", "0", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
     *("--size", "48", "64", "--frames", "6", "--videos", "1"),
 ]
 

@@ -16,7 +16,7 @@ from benchmarks.learning.spread import mean_and_deviation
 from segblocks.zoo.tmt_vis.nano import TMT_VIS_NANO
 
 TINY = [
-    *("--seeds", "1", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
+    *("--seeds", "0", "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"),
     *("--size", "48", "64", "--frames", "3", "--clip", "2", "--videos", "1"),
     *("--text-encoder", "hash/384"),
 ]

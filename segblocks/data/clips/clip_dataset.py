@@ -150,7 +150,10 @@ class ClipDataset(Dataset[TrainingClip]):
 def _candidates(source: ClipSource, draw: Draw, seed: tuple[int, ...]) -> Iterator[int]:
     """The video of a draw, then others in random order."""
     yield draw.video
-    order = np.random.default_rng([*seed, _CANDIDATES]).permutation(source.sampled().length)
+    length = source.sampled().length
+    rng = np.random.default_rng([*seed, _CANDIDATES])
+    # Unlike a permutation, this costs nothing for a dataset of millions.
+    order = rng.choice(length, min(length, _ATTEMPTS - 1), replace=False)
     # Round again where there are few, since another try takes other frames of a video.
     for attempt in range(_ATTEMPTS - 1):
         yield int(order[attempt % len(order)])
