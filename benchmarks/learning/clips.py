@@ -10,21 +10,17 @@ import argparse
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.learning.baselines import (
     Predict,
-    all_baselines,
-    ask_model,
     deepest_points,
     tight_boxes,
 )
-from benchmarks.learning.judge import Judgement, judge_all
+from benchmarks.learning.judge import Judgement, as_json, judge_all
+from benchmarks.learning.options import add_model, predictors_of
 from benchmarks.learning.report import Table, this_command, write_report
-from segblocks.cli.device import choose_device
-from segblocks.cli.load_model import load_model
 from segblocks.data import VideoSample, open_dataset
 from segblocks.inference import task_of
 from segblocks.metrics import JAndF
@@ -79,40 +75,10 @@ def table_of(hint: str, judged: dict[str, Judgement]) -> Table:
     return Table(f"J&F x 100, first {hint} given", [*clips, "mean"], rows)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says which model to measure, and how to run it."""
-    parser.add_argument("--model", help="a name, or a folder of save_pretrained; none: baselines")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--clip-length", type=int)
-    parser.add_argument("--overlap", type=int)
-    parser.add_argument("--short-side", type=int)
-    parser.add_argument("--device")
-    parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument("--out", type=Path, required=True, help="path of the .json and .md")
-
-
-def model_settings(args: argparse.Namespace) -> dict[str, int]:
-    """Return the settings of :func:`segblocks.segment` that the options give."""
-    given = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def predictors_of(args: argparse.Namespace) -> dict[str, Predict]:
-    """Return the baselines and the model that the options ask for."""
-    predictors: dict[str, Predict] = {} if args.no_baselines else all_baselines()
-    if args.model is not None:
-        device = choose_device(args.device)
-        model: Any = load_model(args.model, args.checkpoint).to(device)
-        predictors[Path(args.model).name] = ask_model(model, **model_settings(args))
-    if not predictors:
-        raise SystemExit("--no-baselines needs a --model")
-    return predictors
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_model_options(parser)
+    add_model(parser)
     data = os.environ.get("SEGBLOCKS_DATA")
     parser.add_argument("--boxes", action="store_true", help="the model takes boxes, too")
     parser.add_argument("--data", type=Path, default=data, required=data is None)
@@ -123,12 +89,8 @@ def main() -> None:
     boxes = [Path(args.model).name] if args.boxes else []
     judged = measure(predictors_of(args), args.data, boxes)
     tables = [table_of(hint, found) for hint, found in judged.items()]
-    details = {
-        hint: {name: found.as_json() for name, found in by_name.items()}
-        for hint, by_name in judged.items()
-    }
     command = this_command("benchmarks.learning.clips", ("--data", "--out", "--checkpoint"))
-    print(write_report(args.out, tables, details, command=command))
+    print(write_report(args.out, tables, as_json(judged), command=command))
 
 
 if __name__ == "__main__":

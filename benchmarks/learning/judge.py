@@ -29,9 +29,13 @@ class Judgement:
     per_video: dict[str, dict[str, dict[str, float]]]
     frames_per_second: float
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return vars(self)
+
+def as_json(judged: Mapping[str, Mapping[str, Judgement]]) -> dict[str, Any]:
+    """Return plain values."""
+    return {
+        one: {other: vars(found) for other, found in by_other.items()}
+        for one, by_other in judged.items()
+    }
 
 
 def judge(

@@ -15,8 +15,8 @@ from statistics import mean
 import torch
 
 from benchmarks.learning.baselines import Predict
-from benchmarks.learning.clips import add_model_options, predictors_of
-from benchmarks.learning.judge import Judgement
+from benchmarks.learning.judge import Judgement, as_json
+from benchmarks.learning.options import add_held_out, add_model, held_out, predictors_of
 from benchmarks.learning.report import Table, this_command, write_report
 from benchmarks.learning.synthetic import measure
 from benchmarks.learning.taxonomies import labels_of
@@ -75,16 +75,13 @@ def table_of(title: str, judged: Mapping[str, Mapping[str, Judgement]]) -> Table
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_model_options(parser)
+    add_model(parser)
+    add_held_out(parser, of="of each dataset")
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--videos", type=int, default=20, help="of each dataset")
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 416), metavar=("H", "W"))
     args = parser.parse_args()
     torch.manual_seed(0)
-    size = {"size": tuple(args.size), "num_frames": args.frames}
     worlds = {
-        name: open_held_out(args.preset, length=args.videos, **size, **labels_of(name, own))
+        name: open_held_out(args.preset, **held_out(args), **labels_of(name, own))
         for name, own in NANO_SHAPES.items()
     }
     predictors = predictors_of(args)
@@ -93,12 +90,8 @@ def main() -> None:
         predictors[f"{name}, asked for all"] = ask_for_all(predictors[name])
     judged = numbers_of(predictors, worlds)
     title = f"AP x 100, {args.videos} held-out videos a dataset, {args.preset}"
-    details = {
-        dataset: {name: found.as_json() for name, found in by_name.items()}
-        for dataset, by_name in judged.items()
-    }
     command = this_command("benchmarks.learning.label_spaces", ("--out", "--checkpoint"))
-    print(write_report(args.out, [table_of(title, judged)], details, command=command))
+    print(write_report(args.out, [table_of(title, judged)], as_json(judged), command=command))
 
 
 if __name__ == "__main__":

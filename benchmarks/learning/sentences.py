@@ -9,19 +9,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.learning.baselines import Predict, ask_model
-from benchmarks.learning.clips import add_model_options, model_settings
-from benchmarks.learning.judge import Judgement, judge
+from benchmarks.learning.baselines import Predict
+from benchmarks.learning.judge import Judgement, as_json, judge
+from benchmarks.learning.options import add_held_out, add_model, held_out, model_of
 from benchmarks.learning.report import Table, this_command, write_report
-from segblocks.cli.device import choose_device
-from segblocks.cli.load_model import load_model
 from segblocks.data import VideoSample
 from segblocks.data.synthetic import SyntheticWorld, open_held_out
 from segblocks.data.synthetic.expressions import KINDS, expression_kind
@@ -98,32 +94,17 @@ def table_of(world: SyntheticWorld, judged: dict[str, dict[str, Judgement]]) -> 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_model_options(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the held-out world")
-    parser.add_argument("--videos", type=int, default=20)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 416), metavar=("H", "W"))
+    add_model(parser)
+    add_held_out(parser)
     args = parser.parse_args()
     torch.manual_seed(0)
-    world = open_held_out(
-        "refvos",
-        seed=args.seed,
-        length=args.videos,
-        size=tuple(args.size),
-        num_frames=args.frames,
-    )
+    world = open_held_out("refvos", **held_out(args))
     predictors: dict[str, Predict] = {"an object by chance": chance_object}
-    if args.model is not None:
-        model: Any = load_model(args.model, args.checkpoint).to(choose_device(args.device))
-        name, predict = Path(args.model).name, ask_model(model, **model_settings(args))
+    for name, predict in model_of(args).items():
         predictors |= {name: predict, f"{name}, sentences hidden": hide_sentences(predict)}
     judged = {name: measure(predict, world) for name, predict in predictors.items()}
-    details = {
-        name: {kind: judgement.as_json() for kind, judgement in found.items()}
-        for name, found in judged.items()
-    }
     command = this_command("benchmarks.learning.sentences", ("--out", "--checkpoint"))
-    print(write_report(args.out, [table_of(world, judged)], details, command=command))
+    print(write_report(args.out, [table_of(world, judged)], as_json(judged), command=command))
 
 
 if __name__ == "__main__":

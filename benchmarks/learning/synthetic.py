@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from benchmarks.learning.baselines import Predict
-from benchmarks.learning.clips import add_model_options, predictors_of
-from benchmarks.learning.judge import Judgement, judge_all
+from benchmarks.learning.judge import Judgement, as_json, judge_all
+from benchmarks.learning.options import add_held_out, add_model, held_out, predictors_of
 from benchmarks.learning.report import Table, this_command, write_report
 from segblocks.data import VideoSample
 from segblocks.data.synthetic import SyntheticWorld, open_held_out
@@ -60,33 +60,20 @@ def table_of(title: str, judged: dict[str, dict[str, Judgement]]) -> Table:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_model_options(parser)
+    add_model(parser)
+    add_held_out(parser)
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--seed", type=int, default=0, help="of the held-out worlds")
-    parser.add_argument("--videos", type=int, default=20)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 416), metavar=("H", "W"))
     parser.add_argument("--tasks", nargs="+", choices=METRICS, default=tuple(METRICS))
     args = parser.parse_args()
     torch.manual_seed(0)
-    world = open_held_out(
-        args.preset,
-        seed=args.seed,
-        length=args.videos,
-        size=tuple(args.size),
-        num_frames=args.frames,
-    )
+    world = open_held_out(args.preset, **held_out(args))
     judged = measure(predictors_of(args), world, args.tasks)
     height, width = args.size
     title = (
         f"{args.videos} held-out videos, {args.preset}, {args.frames} frames of {width}x{height}"
     )
-    details = {
-        kind: {name: found.as_json() for name, found in by_name.items()}
-        for kind, by_name in judged.items()
-    }
     command = this_command("benchmarks.learning.synthetic", ("--out", "--checkpoint"))
-    print(write_report(args.out, [table_of(title, judged)], details, command=command))
+    print(write_report(args.out, [table_of(title, judged)], as_json(judged), command=command))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from PIL import Image
 from segblocks.images import natural_key
 from segblocks.inference import decode
 from segblocks.inference.video import VideoReader, open_video
+from tests.damage import damaged
 
 av = pytest.importorskip("av")
 HEIGHT, WIDTH = 48, 64
@@ -270,14 +271,8 @@ def read_or_error(path: Path) -> list[np.ndarray] | ValueError:
 def test_a_damaged_file_is_frames_or_an_error_that_names_it(
     tmp_path: Path, suffix: str, data: st.DataObject
 ) -> None:
-    content = bytearray(written(suffix))
-    place = st.integers(0, len(content) - 1)
-    for at, byte in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=9)):
-        content[at] = byte
-    start, length = data.draw(place), data.draw(st.integers(0, 500))
-    content[start : start + length] = data.draw(st.binary(max_size=50))
     path = tmp_path / f"a.{suffix}"
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(written(suffix), changes=9, cut=500, put=50)))
     read = read_or_error(path)
     if isinstance(read, ValueError):
         assert str(path) in str(read)

@@ -27,6 +27,7 @@ from segblocks.zoo.checkpoint import (
     read_metadata,
     save_safetensors,
 )
+from tests.damage import damaged
 from tests.disk import full_disk
 
 
@@ -203,14 +204,8 @@ def read_or_error(path: Path) -> dict[str, Tensor] | CheckpointError:
 def test_a_damaged_file_is_tensors_or_an_error_that_names_it(
     tmp_path: Path, kind: str, data: st.DataObject
 ) -> None:
-    content = bytearray(written(kind))
-    place = st.integers(0, len(content) - 1)
-    for at, byte in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=4)):
-        content[at] = byte
-    start, length = data.draw(place), data.draw(st.integers(0, 30))
-    content[start : start + length] = data.draw(st.binary(max_size=30))
     path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(written(kind), changes=4, cut=30, put=30)))
     read = read_or_error(path)
     if isinstance(read, CheckpointError):
         assert str(path) in str(read)
