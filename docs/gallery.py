@@ -53,7 +53,6 @@ from segblocks.viz import (
     token_at,
     token_center,
 )
-from segblocks.zoo.registry import get_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -270,7 +269,7 @@ def _save(picture: Picture | Figure, path: Path) -> None:
 
 
 def main() -> None:
-    """Draw all pictures for which there are weights."""
+    """Draw all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     out: Path = parser.parse_args().out
@@ -280,9 +279,6 @@ def main() -> None:
     clip = Clip(world[0], create_model("tarvis_nano").eval())
     with whole_folder(out) as folder:
         for name, draw in PICTURES.items():
-            if draw is taxonomy and get_entry("tmt_vis_nano").default_checkpoint is None:
-                print("taxonomy: left out, tmt_vis_nano has no trained weights yet")
-                continue
             _save(draw(clip), folder / f"{name}.png")
             print(f"{name}.png: {(folder / f'{name}.png').stat().st_size / 1000:.0f} kB")
 

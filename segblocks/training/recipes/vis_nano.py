@@ -18,7 +18,6 @@ from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes.small_models import (
     AS_IT_IS,
     COCO,
-    CPU_INITIAL,
     CPU_LOOP,
     CPU_STILLS,
     CPU_WORLD,
@@ -87,7 +86,8 @@ def _cpu(recipe: Recipe, title: str) -> Recipe:
         sources=_sources(CPU_STILLS, CPU_WORLD),
         criterion_options={"num_points": 1024},
         loop=CPU_LOOP,
-        initial=CPU_INITIAL,
+        # A Mask2Former of its own, with queries, that knows these pictures.
+        initial=InitialWeights(relative="univs_nano"),
     )
 
 

@@ -6,7 +6,7 @@ from segblocks.zoo.mask2former_vis.model import Mask2FormerVIS
 from segblocks.zoo.mask2former_vis.nano import MASK2FORMER_VIS_NANO
 from segblocks.zoo.mask2former_vis.policy import Mask2FormerVISPolicy
 from segblocks.zoo.mask2former_vis.start import start_from
-from segblocks.zoo.registry import register_model
+from segblocks.zoo.registry import SHIPPED_WEIGHTS, register_model
 from segblocks.zoo.sources import register_source
 
 register_source("mask2former_vis", Mask2FormerVISSource())
@@ -28,6 +28,7 @@ register_model(
     MASK2FORMER_VIS_NANO,
     Mask2FormerVIS,
     description="Mask2Former-VIS, EfficientNet-Lite0: VIS on a CPU",
+    default_checkpoint=SHIPPED_WEIGHTS / "mask2former_vis_nano",
 )
 
 __all__ = [

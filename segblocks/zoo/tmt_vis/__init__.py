@@ -1,6 +1,6 @@
 """TMT-VIS: video instance segmentation trained on several datasets with one taxonomy."""
 
-from segblocks.zoo.registry import register_model
+from segblocks.zoo.registry import SHIPPED_WEIGHTS, register_model
 from segblocks.zoo.tmt_vis.config import TMTVISConfig
 from segblocks.zoo.tmt_vis.model import TMTVIS, TaxonomyOutput
 from segblocks.zoo.tmt_vis.nano import TMT_VIS_NANO
@@ -17,7 +17,11 @@ for _config, _parameters in {
         description=f"TMT-VIS, {_config.backbone}, {_parameters} parameters: VIS",
     )
 register_model(
-    "tmt_vis_nano", TMT_VIS_NANO, TMTVIS, description="TMT-VIS, EfficientNet-Lite0: VIS on a CPU"
+    "tmt_vis_nano",
+    TMT_VIS_NANO,
+    TMTVIS,
+    description="TMT-VIS, EfficientNet-Lite0: VIS on a CPU",
+    default_checkpoint=SHIPPED_WEIGHTS / "tmt_vis_nano",
 )
 
 __all__ = [
