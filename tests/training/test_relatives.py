@@ -89,4 +89,4 @@ def test_by_name_and_by_folder(tmp_path: Path) -> None:
     load_initial(other, InitialWeights(relative=str(tmp_path / "saved")))
     torch.testing.assert_close(model.neck.state_dict(), other.neck.state_dict(), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"initial\.relative must be a model whose weights come"):
-        load_initial(model, InitialWeights(relative="tmt_vis_nano"))
+        load_initial(model, InitialWeights(relative="tarvis_resnet50"))
