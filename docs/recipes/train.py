@@ -2,8 +2,8 @@
 
     python -m docs.recipes.train text_prompted_tarvis --out runs/text_prompted_tarvis
 
-What a model shares with ``tarvis_nano`` begins as that has learnt it. The same command goes on
-after an interruption.
+What a model shares with a small model of the zoo begins as that has learnt it; backbone and neck
+stay so. The same command goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Recipe:
     """Say what is trained on what, and what is asked of it afterwards."""
 
     make: Callable[[], nn.Module]
+    relative: str
     step: Callable[[nn.Module], TrainingStep]
     preset: str
     tasks: Mapping[str, float]
@@ -73,6 +74,7 @@ def univs_recipe(make: type[UniVS]) -> Recipe:
     """A UniVS that follows objects among near twins."""
     return Recipe(
         lambda: make(get_entry("univs_nano").config),
+        "gvseg_nano",  # which has never seen a prompt
         lambda model: UniVSStep(model, UniVSCriterion(num_points=512)),
         "twins",
         {"evs": 1.0},
@@ -84,6 +86,7 @@ def univs_recipe(make: type[UniVS]) -> Recipe:
 RECIPES = {
     "text_prompted_tarvis": Recipe(
         lambda: TextTarViS(get_entry("tarvis_nano").config),
+        "tarvis_nano",
         lambda model: TrainingStep(model, TarViSCriterion(num_points=512)),
         "refvos",
         {"refvos": 1.0},
@@ -100,15 +103,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--videos", type=int, default=20, help="held out")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 208), metavar=("H", "W"))
+    parser.add_argument("--size", type=int, nargs=2, default=(96, 160), metavar=("H", "W"))
     args = parser.parse_args()
     torch.manual_seed(0)
     recipe = RECIPES[args.recipe]
     model = recipe.make()
-    load_initial(model, InitialWeights(relative="tarvis_nano"))
+    load_initial(model, InitialWeights(relative=recipe.relative))
     size: dict[str, Any] = {"size": tuple(args.size), "num_frames": 12}
     world = SyntheticWorld(world_config(recipe.preset, **size), seed=1)
     source = ClipSource(world, RULE, recipe.transform, tasks=recipe.tasks, length=1_000_000)
@@ -116,10 +119,10 @@ def main() -> None:
         steps=args.steps,
         batch_size=args.batch,
         learning_rate=5e-4,
-        backbone_factor=0.1,
         clip_norm=0.1,
         schedule=Schedule(warmup=args.steps // 20, cosine=True),
-        save_every=250,
+        save_every=100,
+        frozen=("backbone", "neck"),
         chunk=1,
     )
     train(recipe.step(model), ClipDataset([source]), settings, out=args.out)
