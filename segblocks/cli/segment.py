@@ -11,6 +11,7 @@ from segblocks.cli.arguments import box, count, mask, path, point, score, words
 
 if TYPE_CHECKING:
     from segblocks.tasks import Task
+    from segblocks.text.vocabulary import Vocabulary
 
 _DEFAULT_VOCABULARY = {"vis": "youtube_vis_2021", "vps": "vipseg", "vss": "vspw"}
 # What each task is told by; it needs one of them, but for classes.
@@ -84,7 +85,8 @@ def _add_task_options(group: Any) -> None:
         "--vocabulary",
         help="vis, vps, vss: name of a class list, or class names with commas between them, one "
         "name with a comma behind it "
-        f"(default: {', '.join(f'{name} for {t}' for t, name in _DEFAULT_VOCABULARY.items())})",
+        "(default: that of the model, or where it knows it or takes any "
+        f"{', '.join(f'{name} for {t}' for t, name in _DEFAULT_VOCABULARY.items())})",
     )
     group.add_argument(
         "--classes", type=words, metavar="A,B", help="vis, vps, vss: only these of the vocabulary"
@@ -201,8 +203,7 @@ def build_task(args: argparse.Namespace) -> Task:
 def _by_class(args: argparse.Namespace) -> Task:
     from segblocks.tasks import VIS, VPS, VSS
 
-    vocabulary = args.vocabulary or _DEFAULT_VOCABULARY[args.task]
-    return {"vis": VIS, "vps": VPS, "vss": VSS}[args.task](_vocabulary(vocabulary), args.classes)
+    return {"vis": VIS, "vps": VPS, "vss": VSS}[args.task](_vocabulary(args), args.classes)
 
 
 def _by_masks(task: str, pictures: list[tuple[int, Path]]) -> Task:
@@ -219,7 +220,26 @@ def _by_masks(task: str, pictures: list[tuple[int, Path]]) -> Task:
     return VOS(masks, ids) if task == "vos" else EVS(masks=masks, ids=ids)
 
 
-def _vocabulary(text: str) -> str | list[str]:
+def _vocabulary(args: argparse.Namespace) -> str | list[str] | Vocabulary:
+    """The classes that are asked for; those that the model was made for, where none are."""
+    from segblocks.cli.load_model import check_words, known_vocabularies
+
+    check_words(args.model, args.checkpoint)
+    own = {known.name: known for known in known_vocabularies(args.model, args.checkpoint)}
+    usual = _DEFAULT_VOCABULARY[args.task]
+    if args.vocabulary is not None:
+        return own.get(args.vocabulary) or _named(args.vocabulary)
+    if not own or usual in own:
+        return usual
+    if len(own) > 1:
+        raise ValueError(
+            f"--task {args.task} needs --vocabulary for {args.model}, which knows "
+            f"{', '.join(own)}; or class names of one of them, such as --vocabulary cat,dog"
+        )
+    return next(iter(own.values()))
+
+
+def _named(text: str) -> str | list[str]:
     """A name, or a list of class names, which has a comma."""
     from segblocks.tasks import UNION
     from segblocks.text.vocabulary import get_vocabulary

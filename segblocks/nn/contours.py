@@ -51,12 +51,12 @@ def drop_specks(masks: Tensor) -> Tensor:
         >>> drop_specks(mask).int().tolist()
         [[[1, 1, 0, 0], [1, 1, 0, 0]]]
     """
-    left, right, above, below = _neighbours(masks.view(torch.uint8))
+    left, right, above, below = _neighbours(masks.to(torch.uint8))
     degree = left + right + above + below
     linked = masks & (degree >= 2)
     core = masks & (degree >= 3) | linked & _any_neighbour(linked)
     kept = core | masks & _any_neighbour(core)
-    return torch.where(kept.flatten(1).any(1)[:, None, None], kept, masks)
+    return kept | masks & ~kept.flatten(1).any(1)[:, None, None]
 
 
 def mark_contours(masks: Tensor) -> Contours:
@@ -94,7 +94,8 @@ def mark_contours(masks: Tensor) -> Contours:
     toward = torch.where(total == 3, -0.25, 0.25)
     straight = (total == 2) & ~saddle
     shift = torch.stack((right, down), dim=1) * toward[:, None]
-    across = torch.stack((torch.where(top_left > 0, -0.25, 0.25), torch.full_like(right, -0.25)), 1)
+    sideways = torch.where(top_left > 0, -0.25, 0.25).to(right)
+    across = torch.stack((sideways, torch.full_like(right, -0.25)), dim=1)
     shift = torch.where(straight[:, None], 0.0, torch.where(saddle[:, None], across, shift))
     vertex = torch.stack((x, y), dim=1).double()
     length = torch.full_like(total, math.sqrt(0.5)).masked_fill(straight, 1)

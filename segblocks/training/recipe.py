@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
+from segblocks.data.clips.clip_rule import CATEGORY_TASKS
 from segblocks.data.dataset import VideoDataset
 from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.overrides import close_matches, fit_value, replace_field, split_word
@@ -66,6 +67,8 @@ class Recipe:
         step_options: keyword arguments of ``step``.
         total_batch: clips of one step of the optimiser over all processes, as the recipe means it;
             None where it does not matter.
+        classes_of_data: the model knows the classes that its datasets name instead of those of its
+            config, unless none names any, or ``model.vocabularies`` is among the overrides.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Recipe:
     step: Callable[..., TrainingStep] = TrainingStep
     step_options: Mapping[str, Any] = field(default_factory=dict)
     total_batch: int | None = None
+    classes_of_data: bool = False
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -107,6 +111,19 @@ class Recipe:
         """Return the recipe such that datasets are left out for which no folder is given."""
         sources = {n: dataclasses.replace(s, optional=True) for n, s in self.sources.items()}
         return dataclasses.replace(self, sources=sources)
+
+    def with_classes_of(self, sources: Iterable[ClipSource]) -> Recipe:
+        """Return the recipe whose model knows the classes of these datasets, where it is to.
+
+        Args:
+            sources: of the training, open.
+        """
+        if not self.classes_of_data or "vocabularies" in self.model_overrides:
+            return self
+        named = {source.dataset.vocabulary: None for source in sources if _tells_classes(source)}
+        own = tuple((v.name, v.classes, v.thing_ids) for v in named if v is not None)
+        overrides = {**self.model_overrides, "vocabularies": own}
+        return dataclasses.replace(self, model_overrides=overrides) if own else self
 
     def build_model(self, *, initial: bool = True) -> tuple[PretrainedModel, list[str]]:
         """Make the model.
@@ -225,6 +242,11 @@ class Recipe:
         given: Mapping[str, Any] = getattr(self, f"{part}_options")
         options = {**given, name: fit_value(value, hint, f"{part}.{name}")}
         return dataclasses.replace(self, **{f"{part}_options": options})
+
+
+def _tells_classes(source: ClipSource) -> bool:
+    """Whether its classes are trained, and not only its masks."""
+    return any(task in CATEGORY_TASKS for task in source.tasks or ())
 
 
 def _drop_tasks(source: RecipeSource) -> RecipeSource:

@@ -78,7 +78,7 @@ def run_recipe(
     dataset = recipe.build_dataset(folders)
     # The weights that are not given begin at random.
     seed_everything(recipe.loop.seed)
-    model, weights = recipe.build_model(initial=not goes_on)
+    model, weights = recipe.with_classes_of(dataset.sources).build_model(initial=not goes_on)
     if is_main_process() and not goes_on:
         out.mkdir(parents=True, exist_ok=True)
         if not resume and (out / RUN_FILE).is_file() and (out / MODEL_FOLDER).is_dir():

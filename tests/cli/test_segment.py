@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from segblocks.results import Track, VideoSegmentation
 from segblocks.tasks import EVS, PET, VIS, VOS, VPS
 from segblocks.zoo.checkpoint import save_safetensors
 from segblocks.zoo.rule_weights import fill_by_rule
+from segblocks.zoo.tarvis import TarViS
 from segblocks.zoo.univs import UniVS
 from tests.cli.shapes_video import make_shapes_video
+from tests.zoo.small_systems import make_system
 from tests.zoo.test_univs import TINY
 
 HEIGHT, WIDTH, FRAMES = 33, 64, 3
@@ -226,10 +229,30 @@ def test_tasks(folder: Path) -> None:
     assert task_of(folder, "evs", "--point", "1,2").hints[0].kind == "point"
     assert task_of(folder, "evs", "--mask", str(folder / "masks.png")).object_ids == (1, 4, 300)
     assert task_of(folder, "refvos", "--text", "a dog").expressions == ("a dog",)
-    assert task_of(folder, "vss").resolve().name == "vspw"
+    assert task_of(folder, "vss", "--vocabulary", "vspw").resolve().name == "vspw"
     one = task_of(folder, "vis", "--vocabulary", "traffic light,")
     assert one.resolve().classes == ("traffic light",)
     assert task_of(folder, "vis", "--vocabulary", "union").vocabulary == "union"
+
+
+def test_classes_that_are_not_named_are_those_of_the_model(folder: Path, tmp_path: Path) -> None:
+    slim = make_system("tarvis").config
+    farm_classes = (("farm", ("hen", "cow", "grass"), (0, 1)),)
+    TarViS(replace(slim, vocabularies=farm_classes)).save_pretrained(tmp_path / "farm")
+    TarViS(replace(slim, vocabularies=("ovis", "synthetic"))).save_pretrained(tmp_path / "two")
+
+    def classes_of(model: str, *options: str) -> tuple[str, ...]:
+        given = ["segment", "video", "--model", model, "--task", "vis", "--out", "o", *options]
+        return build_task(build_parser().parse_args(given)).resolve().classes  # type: ignore[attr-defined]
+
+    farm = str(tmp_path / "farm")
+    assert classes_of(farm) == ("hen", "cow", "grass")
+    assert classes_of(farm, "--vocabulary", "farm", "--classes", "cow") == ("cow",)
+    assert classes_of(farm, "--vocabulary", "ovis")[0] == "Person"
+    assert "circle" in classes_of("univs_nano", "--vocabulary", "synthetic")
+    assert "person" in classes_of("univs_nano")
+    with pytest.raises(ValueError, match=r"needs --vocabulary for .*, which knows ovis, synthetic;"):
+        classes_of(str(tmp_path / "two"))
 
 
 def test_a_point_takes_one_word_and_may_be_negative(folder: Path) -> None:

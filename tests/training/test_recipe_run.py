@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from segblocks.training import read_log, run
 from segblocks.training.checkpoints import AVERAGED_FILE, MODEL_FILE, latest_checkpoint
 from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import Recipe
+from segblocks.training.recipes import get_recipe
 from segblocks.training.run import run_recipe
 from segblocks.training.run_record import write_run_record
 from segblocks.zoo import create_model, from_pretrained, load_checkpoint
@@ -126,3 +129,62 @@ def test_a_stopped_run_has_no_model_and_goes_on(
     second = run_recipe(tiny_recipe(*words), out=tmp_path, **QUIET)
     assert second.model == tmp_path / "model"
     assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4]
+
+
+def own_pictures(root: Path) -> None:
+    """Two pictures in COCO's layout, of a hen and a cow."""
+    (root / "train" / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number in (1, 2):
+        name = f"{number}.png"
+        Image.new("RGB", (64, 48), (90, 20 * number, 30)).save(root / "train" / "images" / name)
+        images.append({"id": number, "file_name": name, "height": 48, "width": 64})
+        for label in (1, 2):
+            left = 24 * label - 20
+            runs = [48 * left, 48 * 20, 48 * (64 - left - 20)]
+            annotations.append(
+                {
+                    "id": 2 * number + label,
+                    "image_id": number,
+                    "category_id": label,
+                    "segmentation": {"size": [48, 64], "counts": runs},
+                    "iscrowd": 0,
+                    "bbox": [left, 0, 20, 48],
+                    "area": 960,
+                }
+            )
+    names = [{"id": 1, "name": "hen"}, {"id": 2, "name": "cow"}]
+    content = {"images": images, "annotations": annotations, "categories": names}
+    (root / "train" / "instances.json").write_text(json.dumps(content))
+
+
+def test_a_small_model_learns_the_classes_of_ones_own_pictures(tmp_path: Path) -> None:
+    own_pictures(tmp_path / "farm")
+    words = ("loop.steps=1", "loop.batch_size=1", "loop.workers=0", "criterion.num_points=64")
+    recipe = get_recipe("tarvis_nano_finetune").override(
+        [*words, "loop.schedule.warmup=0", "sources.coco_instances.videos.size=(64, 64)"]
+    )
+    roots = {"coco_instances": tmp_path / "farm"}
+    result = run_recipe(recipe, roots, out=tmp_path / "run", **QUIET)
+    model = from_pretrained(tmp_path / "run" / "model")
+    assert [tuple(known[1]) for known in model.config.vocabularies] == [("hen", "cow")]
+    began = create_model("tarvis_nano").state_dict()
+    name = "decoder.level_embedding"
+    torch.testing.assert_close(model.state_dict()[name], began[name], rtol=0.1, atol=0.1)
+    again = run_recipe(recipe, roots, out=tmp_path / "run", **QUIET)
+    assert again.summary.step == result.summary.step == 1
+
+
+def test_classes_that_are_asked_for_go_before_those_of_the_data(tmp_path: Path) -> None:
+    own_pictures(tmp_path / "farm")
+    recipe = get_recipe("tarvis_nano_finetune")
+    (source,) = recipe.build_dataset({"coco_instances": tmp_path / "farm"}).sources
+    named = recipe.with_classes_of([source]).model_overrides["vocabularies"]
+    assert [known[1:] for known in named] == [(("hen", "cow"), (0, 1))]
+    asked = recipe.override(["model.vocabularies=('ovis',)"])
+    assert asked.with_classes_of([source]).model_overrides["vocabularies"] == ("ovis",)
+    assert recipe.with_classes_of([]) is recipe
+    hints = replace(source, tasks={"vos": 1.0})
+    assert recipe.with_classes_of([hints]) is recipe
+    other = get_recipe("tarvis_synthetic")
+    assert other.with_classes_of([source]) is other
