@@ -49,8 +49,10 @@ class TextTarViS(ClipModel):
         super().__init__(config, cells={32: 2, 16: 4, 8: 8})
         dim, heads = config.embed_dim, config.num_heads
         self.encode = get_text_encoder("minilm")
-        # Vectors of sentences are short, and would drown in what they look at.
-        self.speak, self.norm = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim), nn.LayerNorm(dim)
+        # Vectors of sentences are short: beside the biases of a layer they would all be one, and
+        # drown in what they look at.
+        speak = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim)
+        self.speak, self.norm = nn.Sequential(nn.LayerNorm(TEXT_DIM), speak), nn.LayerNorm(dim)
         self.look = LanguageToImageAttention(dim, heads)
         self.background = nn.Parameter(torch.randn(4, dim))
         self.types = nn.ParameterDict({name: torch.randn(1, dim) for name in GROUPS})
