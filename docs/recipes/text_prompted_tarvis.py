@@ -36,8 +36,7 @@ from segblocks.zoo.clip_config import ClipConfig
 from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, size_of
 
 GROUPS = ("object_background", "object")
-QUERIES_PER_SENTENCE = 4
-TEXT_DIM = 384
+QUERIES_PER_SENTENCE, TEXT_DIM = 4, 384
 
 
 class TextTarViS(ClipModel):
@@ -49,8 +48,7 @@ class TextTarViS(ClipModel):
         super().__init__(config, cells={32: 2, 16: 4, 8: 8})
         dim, heads = config.embed_dim, config.num_heads
         self.encode = get_text_encoder("minilm")
-        # Vectors of sentences are short: beside the biases of a layer they would all be one, and
-        # drown in what they look at.
+        # Vectors of sentences are short: beside the biases of a layer they would all be one.
         speak = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim)
         self.speak, self.norm = nn.Sequential(nn.LayerNorm(TEXT_DIM), speak), nn.LayerNorm(dim)
         self.look = LanguageToImageAttention(dim, heads)
