@@ -8,6 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from segblocks.zoo import list_models
+from segblocks.zoo.registry import get_entry
 from tests.docs.pages import ROOT
 
 pytest.importorskip("mkdocs")
@@ -47,6 +49,23 @@ def test_folders_of_the_navigation_are_filled() -> None:
     assert overview == "kernels.md"
     assert "kernels/space_time_attention.md" in each["Each"]
     assert all(address.startswith("kernels/") for address in each["Each"])
+
+
+def test_a_model_without_weights_has_a_card_of_what_the_zoo_knows() -> None:
+    cards = hook("model_cards")
+    names = {entry.name for entry in cards.without_weights()}
+    shipped = {path.parent.name for path in ROOT.glob("segblocks/zoo/weights/*/README.md")}
+    assert names == set(list_models()) - shipped
+    config = {"nav": [{"Cards": ["models/", "zoo/"]}]}
+    cards.on_config(config)
+    assert config["nav"][0]["Cards"][0] == "models/"
+    assert set(config["nav"][0]["Cards"][1]) == {f"zoo/{name}.md" for name in names}
+    text = cards.card(get_entry("tarvis_resnet50"))
+    assert "| parameters | 57.0 M |" in text
+    assert "`tarvis_finetune_resnet50`" in text
+    assert 'create_model("tarvis_resnet50", checkpoint="FILE")' in text
+    assert "| `queries_per_object` | `(4, 8)` |" in text
+    assert "no published checkpoints" in cards.card(get_entry("gvseg_resnet50"))
 
 
 @pytest.mark.parametrize(
