@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import METRICS, measure
 from benchmarks.learning.variants import VARIANTS, Variant
@@ -26,16 +26,14 @@ from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransfor
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.training.criteria import TarViSCriterion
 from segblocks.training.initial import load_initial
-from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tarvis import TARVIS_NANO, TarViS
 
-# Half as deep as the nano model.
+# The small model with half of its decoder's layers and queries.
 CONFIG = replace(
     TARVIS_NANO,
     vocabularies=("synthetic",),
     decoder_layers=3,
-    encoder_layers=2,
     num_instance_queries=20,
 )
 _BASELINES: dict[str, Predict] = {
@@ -59,7 +57,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     )
     settings = loop_settings(args, seed)
     step = TrainingStep(model, TarViSCriterion(num_points=1024, semantic_points=2048))
-    train(step, ClipDataset([source], seed=seed), settings, out=out, device=args.device)
+    train_to_end(step, ClipDataset([source], seed=seed), settings, out=out, device=args.device)
     return model.eval()
 
 

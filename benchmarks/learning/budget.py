@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
+from torch import nn
+
+from segblocks.data.clips import ClipDataset
 from segblocks.training.initial import InitialWeights
+from segblocks.training.loop import train
 from segblocks.training.schedule import Schedule
 from segblocks.training.settings import LoopSettings
 
@@ -15,7 +20,7 @@ def add_budget(parser: argparse.ArgumentParser, *, relative: str, steps: int = 6
 
     Args:
         parser: to which they are added.
-        relative: the default model to start from: one that never had the parts in question.
+        relative: the default model to start from: one of another system, without what is compared.
         steps: the default number.
     """
     parser.add_argument(
@@ -75,3 +80,22 @@ def loop_settings(
         chunk=1,
         frozen=(*args.frozen, *frozen),
     )
+
+
+def train_to_end(
+    step: nn.Module, dataset: ClipDataset, settings: LoopSettings, **options: Any
+) -> None:
+    """Train, or take a training up; leave where a signal stops it, as half a run is no run.
+
+    Args:
+        step: as of :func:`~segblocks.training.train`, and so are the others.
+        dataset: of clips.
+        settings: of the loop.
+        options: such as ``out`` and ``device``.
+
+    Raises:
+        SystemExit: the training was stopped.
+    """
+    summary = train(step, dataset, settings, **options)
+    if not summary.finished:
+        raise SystemExit(f"stopped after {summary.step} steps; the same command goes on")

@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks.learning import sentences
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.judge import judge
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.sentences import chance_object, hide_sentences, silent
@@ -39,7 +39,6 @@ from segblocks.tasks import Task
 from segblocks.tracking.entities import EntityTracker
 from segblocks.training.criteria import UniVSCriterion
 from segblocks.training.initial import load_initial
-from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.training.univs_step import UniVSStep
 from segblocks.zoo.univs import UniVS, UniVSConfig, UniVSPolicy
@@ -52,7 +51,7 @@ _METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
     "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
     "vos": [(JAndF, ("J&F",))],
 }
-# Half as deep as the nano model.
+# The small model with half of its decoder's layers and queries.
 CONFIG = replace(
     UNIVS_NANO,
     decoder_layers=3,
@@ -200,7 +199,7 @@ def _train(
     step = variant.step(model, UniVSCriterion(**CRITERION), **options)
     sources = list(_sources(variant, seed, args, videos=videos))
     dataset = ClipDataset(sources, seed=settings.seed)
-    train(step, dataset, settings, out=out, device=args.device)
+    train_to_end(step, dataset, settings, out=out, device=args.device)
 
 
 def _sources(

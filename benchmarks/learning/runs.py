@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,8 @@ class Ablation:
     """Compare variants of a model.
 
     The report is written after every run and read before each: what it holds is not repeated, and
-    calls with other seeds or variants may run at the same time and share it.
+    calls with other seeds may run at the same time and share it. (Some variants share a training,
+    so that those of one seed follow each other.)
 
     Args:
         name: of the module in ``benchmarks.learning``, and of the report.
@@ -67,15 +70,18 @@ class Ablation:
             for name in args.variants:
                 if str(seed) not in self._known(args).get(name, {}):
                     self._add(name, seed, self.measure(name, seed), args)
-        print(self._write(self._known(args), args))
+        with _alone(args.out):
+            print(self._write(self._known(args), args))
 
     def _add(self, name: str, seed: int, numbers: Numbers, args: argparse.Namespace) -> None:
         """Put a run into the report."""
         print(name, seed, numbers, flush=True)
-        known = self._known(args)
-        known.setdefault(name, {})[str(seed)] = numbers
-        # In the same order, whichever run came first.
-        self._write({n: known[n] for n in (*self.baselines, *self.variants) if n in known}, args)
+        with _alone(args.out):
+            known = self._known(args)
+            known.setdefault(name, {})[str(seed)] = numbers
+            # In the same order, whichever run came first; what is no variant any more comes last.
+            names = dict.fromkeys((*self.baselines, *self.variants, *known))
+            self._write({name: known[name] for name in names if name in known}, args)
 
     def _known(self, args: argparse.Namespace) -> dict[str, dict[str, Numbers]]:
         path = args.out / f"{self.name}.json"
@@ -100,6 +106,15 @@ class Ablation:
         command = this_command(f"benchmarks.learning.{self.name}", ("--out", "--work", "--device"))
         details = {"budget": budget_of(args), "runs": runs}
         return write_report(args.out / self.name, tables, details, command=command)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other calls from the report between reading and writing it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def budget_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
-from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.id_switches import IdSwitches
 from benchmarks.learning.judge import judge
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
@@ -32,7 +32,6 @@ from segblocks.metrics import STQ, VPQ, JAndF, MeanIoU, TrackAP, VideoConsistenc
 from segblocks.nn import ShapePositionInjection
 from segblocks.training.criteria import GvSegCriterion
 from segblocks.training.initial import load_initial
-from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.gvseg import GVSEG_NANO, GvSeg, GvSegConfig, GvSegOutput
 
@@ -51,7 +50,7 @@ _SHOWN = {
     "MeanIoU": ("mIoU",),
     "VideoConsistency": ("mVC8",),
 }
-# Half as deep as the nano model.
+# The small model with half of its decoder's layers and queries.
 CONFIG = replace(
     GVSEG_NANO,
     vocabulary="synthetic",
@@ -163,7 +162,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     criterion = GvSegCriterion(vocabulary="synthetic", embed_dim=CONFIG.embed_dim, **options)
     criterion.object_contrast.descriptor = model.descriptor
     dataset = ClipDataset(sources, seed=seed)
-    train(TrainingStep(model, criterion), dataset, settings, out=out, device=args.device)
+    train_to_end(TrainingStep(model, criterion), dataset, settings, out=out, device=args.device)
     return model.eval()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, repeat_first
-from benchmarks.learning.budget import add_budget, initial_weights, loop_settings
+from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import asked
 from segblocks.cli.device import choose_device
@@ -33,7 +33,6 @@ from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
 from segblocks.metrics import TrackAP
 from segblocks.training.criteria import TMTVISCriterion
 from segblocks.training.initial import load_initial
-from segblocks.training.loop import train
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tmt_vis import TMTVIS, TMTVISConfig
 from segblocks.zoo.tmt_vis.nano import NANO_SHAPES, TMT_VIS_NANO
@@ -147,7 +146,7 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     )
     criterion = TMTVISCriterion(num_points=1024, **variant.criterion)
     dataset = ClipDataset(sources, seed=seed)
-    train(TrainingStep(model, criterion), dataset, settings, out=out, device=args.device)
+    train_to_end(TrainingStep(model, criterion), dataset, settings, out=out, device=args.device)
     return model.eval()
 
 

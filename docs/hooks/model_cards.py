@@ -17,7 +17,7 @@ from segblocks.zoo import list_models
 from segblocks.zoo.registry import ModelEntry, get_entry
 
 SECTION = "zoo/"
-# Who has published what can be read, and what is written about the system.
+# By what the names of a system's models begin with.
 _PAPERS = {
     "tarvis": "Athar et al., TarViS, CVPR 2023",
     "univs": "Li et al., UniVS, CVPR 2024",
@@ -34,6 +34,8 @@ _CARD = """# {name}
 {facts}
 
 ```python
+import segblocks
+
 model = segblocks.create_model("{name}", checkpoint="{checkpoint}")
 ```
 

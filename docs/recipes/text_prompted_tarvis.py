@@ -35,8 +35,8 @@ from segblocks.tracking.full_size import full_size_masks
 from segblocks.zoo.clip_config import ClipConfig
 from segblocks.zoo.clip_model import MASK_STRIDE, STRIDES, ClipModel, size_of
 
-GROUPS = ("object_background", "object")
-QUERIES_PER_SENTENCE, TEXT_DIM = 4, 384
+QUERIES = 4  # of a sentence, and of what is around all objects
+TEXT_DIM = 384
 
 
 class TextTarViS(ClipModel):
@@ -49,11 +49,11 @@ class TextTarViS(ClipModel):
         dim, heads = config.embed_dim, config.num_heads
         self.encode = get_text_encoder("minilm")
         # Vectors of sentences are short: beside the biases of a layer they would all be one.
-        speak = mlp(TEXT_DIM, dim, QUERIES_PER_SENTENCE * dim)
-        self.speak, self.norm = nn.Sequential(nn.LayerNorm(TEXT_DIM), speak), nn.LayerNorm(dim)
+        self.speak = nn.Sequential(nn.LayerNorm(TEXT_DIM), nn.Linear(TEXT_DIM, QUERIES * dim))
+        self.norm = nn.LayerNorm(dim)
         self.look = LanguageToImageAttention(dim, heads)
-        self.background = nn.Parameter(torch.randn(4, dim))
-        self.types = nn.ParameterDict({name: torch.randn(1, dim) for name in GROUPS})
+        self.background = nn.Parameter(torch.randn(QUERIES, dim))
+        self.types = nn.Parameter(torch.randn(2, dim))
         predict = Predict(nn.LayerNorm(dim), MaskEmbedding(mlp(dim, dim, dim, dim)))
         steps = [predict]
         for layer in range(config.decoder_layers):
@@ -92,17 +92,17 @@ class TextTarViS(ClipModel):
         context = self.decoder.context(levels)
         sentences = self.encode(task.expressions).to(self.background)
         words = self.norm(self.speak(sentences).view(1, -1, self.config.embed_dim))
-        # What a word sees in each frame, and then in the clip: TarViS' queries have no frames.
+        # What a word sees in the whole clip: TarViS' queries have no frames.
         words = self.look(words, tuple(context.levels.values())).mean(dim=2)
-        parts = zip(GROUPS, (self.background[None], words), strict=True)
-        queries = concatenate_queries([(name, x, self.types[name][None]) for name, x in parts])
-        starts = range(len(self.background), queries.content.shape[1], QUERIES_PER_SENTENCE)
-        slices = tuple(slice(start, start + QUERIES_PER_SENTENCE) for start in starts)
+        # Their position keeps what was said through all layers, as in UniVS.
+        around, spoken = self.types[:, None, None]
+        background = ("object_background", self.background[None], around)
+        queries = concatenate_queries([background, ("object", words, words + spoken)])
+        starts = range(QUERIES, queries.content.shape[1], QUERIES)
+        slices = tuple(slice(start, start + QUERIES) for start in starts)
         predictions, features = self.decoder(queries, context).predictions, levels[MASK_STRIDE]
-        indices = tuple(range(frames.shape[1]))
-        return ClipOutput(
-            predictions, features, queries.groups, size_of(frames), indices, slices, task.object_ids
-        )
+        place = size_of(frames), tuple(range(frames.shape[1]))
+        return ClipOutput(predictions, features, queries.groups, *place, slices, task.object_ids)
 
 
 @dataclass
@@ -143,7 +143,6 @@ class AskEveryClip:
 
 
 def result_of(rows: LogitRows, t: int, start: int, state: TextState) -> FrameResult:
-    """Return the masks of all sentences in a finished frame."""
     ids, logits = rows.frame(t)
     masks = full_size_masks(logits, state.model_size, state.size)
     return FrameResult(start + t, ids, masks, (None,) * len(ids), (None,) * len(ids))

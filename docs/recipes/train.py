@@ -19,12 +19,13 @@ from torch import nn
 
 from benchmarks.learning import sentences, synthetic
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.budget import train_to_end
 from benchmarks.learning.report import Table, this_command, write_report
 from docs.recipes.text_prompted_tarvis import TextTarViS
 from docs.recipes.univs_with_shapes import UniVSWithShapes
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
-from segblocks.training import LoopSettings, Schedule, TrainingStep, train
+from segblocks.training import LoopSettings, Schedule, TrainingStep
 from segblocks.training.criteria import TarViSCriterion, UniVSCriterion
 from segblocks.training.initial import InitialWeights, load_initial
 from segblocks.training.univs_step import UniVSStep
@@ -74,7 +75,7 @@ def univs_recipe(make: type[UniVS]) -> Recipe:
     """A UniVS that follows objects among near twins."""
     return Recipe(
         lambda: make(get_entry("univs_nano").config),
-        "gvseg_nano",  # which has never seen a prompt
+        "gvseg_nano",
         lambda model: UniVSStep(model, UniVSCriterion(num_points=512)),
         "twins",
         {"evs": 1.0},
@@ -125,7 +126,7 @@ def main() -> None:
         frozen=("backbone", "neck"),
         chunk=1,
     )
-    train(recipe.step(model), ClipDataset([source]), settings, out=args.out)
+    train_to_end(recipe.step(model), ClipDataset([source]), settings, out=args.out)
     held_out = open_held_out(recipe.preset, length=args.videos, **size)
     table = recipe.judge(ask_model(model.eval(), short_side=0), held_out)
     command = this_command("docs.recipes.train", ("--out",))

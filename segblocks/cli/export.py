@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from segblocks.cli import vocabulary
 from segblocks.cli.arguments import count, path, words
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 _BY_CLASS = ("vis", "vps", "vss")
 _BY_HINT = ("vos", "pet")
 _SUFFIXES = (".onnx", ".pt2")
-_DEFAULT_VOCABULARY = "youtube_vis_2021"
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -35,10 +35,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_size, required=True, metavar="HxW", help="of the frames, such as 128x224"
     )
-    parser.add_argument(
-        "--vocabulary",
-        help=f"vis, vps, vss: classes to look for, by name (default: {_DEFAULT_VOCABULARY})",
-    )
+    parser.add_argument("--vocabulary", help=vocabulary.HELP)
     parser.add_argument("--classes", type=words, help="some of them, with commas between")
     parser.add_argument(
         "--objects",
@@ -83,7 +80,8 @@ def _task(args: argparse.Namespace) -> Task:
             raise ValueError(f"--task {args.task} takes no --{name}")
     if args.task in _BY_CLASS:
         kind = {"vis": tasks.VIS, "vps": tasks.VPS, "vss": tasks.VSS}[args.task]
-        return kind(args.vocabulary or _DEFAULT_VOCABULARY, args.classes)
+        asked = vocabulary.asked_vocabulary(args.task, args.vocabulary, args.model, args.checkpoint)
+        return kind(asked, args.classes)
     objects = 1 if args.objects is None else args.objects
     if args.task == "vos":
         # Only their number and their size stay in the program.

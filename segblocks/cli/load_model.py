@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from segblocks.text.vocabulary import Vocabulary
+from typing import Any
 
 
 def check_words(model: str, checkpoint: Path | None) -> None:
@@ -34,39 +31,6 @@ def check_words(model: str, checkpoint: Path | None) -> None:
             raise ValueError(f"--model {model} is a folder, which holds its own --checkpoint")
     else:
         get_entry(model)
-
-
-def known_vocabularies(model: str, checkpoint: Path | None) -> list[Vocabulary]:
-    """Return the classes that a model was made for, without reading weights.
-
-    Args:
-        model: as for `load_model`.
-        checkpoint: as for `load_model`.
-
-    Returns:
-        Its vocabularies; empty where it takes any.
-
-    Raises:
-        ValueError: an unknown name, or a folder that segblocks did not write.
-        OSError: the folder has no config.
-    """
-    from segblocks import zoo
-    from segblocks.text.vocabulary import Vocabulary, as_vocabulary
-    from segblocks.zoo.hub import read_record
-    from segblocks.zoo.registry import get_entry
-
-    folder = Path(model).expanduser() if model not in zoo.list_models() else checkpoint
-    config: dict[str, Any]
-    if folder is not None and folder.is_dir():
-        config = read_record(folder)["config"]
-    else:
-        config = vars(get_entry(model).config)
-    if "vocabularies" in config:
-        return [as_vocabulary(named) for named in config["vocabularies"]]
-    one = config.get("vocabulary")
-    if one is None or isinstance(one, str):
-        return [] if one is None else [as_vocabulary(one)]
-    return [Vocabulary("classes", tuple(one), config.get("things"))]
 
 
 def load_model(model: str, checkpoint: Path | None) -> Any:

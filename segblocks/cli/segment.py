@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segblocks.cli import vocabulary
 from segblocks.cli.arguments import box, count, mask, path, point, score, words
 
 if TYPE_CHECKING:
     from segblocks.tasks import Task
-    from segblocks.text.vocabulary import Vocabulary
 
-_DEFAULT_VOCABULARY = {"vis": "youtube_vis_2021", "vps": "vipseg", "vss": "vspw"}
 # What each task is told by; it needs one of them, but for classes.
 _OPTIONS = {
     "vis": ("vocabulary", "classes"),
@@ -81,13 +80,7 @@ def _add_task_options(group: Any) -> None:
         metavar="SENTENCE",
         help='refvos: what to look for, such as "the red star"; repeated for each object',
     )
-    group.add_argument(
-        "--vocabulary",
-        help="vis, vps, vss: name of a class list, or class names with commas between them, one "
-        "name with a comma behind it "
-        "(default: that of the model, or where it knows it or takes any "
-        f"{', '.join(f'{name} for {t}' for t, name in _DEFAULT_VOCABULARY.items())})",
-    )
+    group.add_argument("--vocabulary", help=vocabulary.HELP)
     group.add_argument(
         "--classes", type=words, metavar="A,B", help="vis, vps, vss: only these of the vocabulary"
     )
@@ -180,7 +173,7 @@ def build_task(args: argparse.Namespace) -> Task:
         if option not in takes and getattr(args, option) is not None:
             raise ValueError(f"--task {args.task} does not take --{option}")
     given = [option for option in takes if getattr(args, option) is not None]
-    if args.task in _DEFAULT_VOCABULARY:
+    if args.task in vocabulary.DEFAULTS:
         return _by_class(args)
     if len(given) != 1:
         names = " or ".join(f"--{option}" for option in takes)
@@ -203,7 +196,8 @@ def build_task(args: argparse.Namespace) -> Task:
 def _by_class(args: argparse.Namespace) -> Task:
     from segblocks.tasks import VIS, VPS, VSS
 
-    return {"vis": VIS, "vps": VPS, "vss": VSS}[args.task](_vocabulary(args), args.classes)
+    asked = vocabulary.asked_vocabulary(args.task, args.vocabulary, args.model, args.checkpoint)
+    return {"vis": VIS, "vps": VPS, "vss": VSS}[args.task](asked, args.classes)
 
 
 def _by_masks(task: str, pictures: list[tuple[int, Path]]) -> Task:
@@ -218,38 +212,3 @@ def _by_masks(task: str, pictures: list[tuple[int, Path]]) -> Task:
     masks = {frame: masks for frame, (masks, _) in read.items()}
     ids = {frame: ids for frame, (_, ids) in read.items()}
     return VOS(masks, ids) if task == "vos" else EVS(masks=masks, ids=ids)
-
-
-def _vocabulary(args: argparse.Namespace) -> str | list[str] | Vocabulary:
-    """The classes that are asked for; those that the model was made for, where none are."""
-    from segblocks.cli.load_model import check_words, known_vocabularies
-
-    check_words(args.model, args.checkpoint)
-    own = {known.name: known for known in known_vocabularies(args.model, args.checkpoint)}
-    usual = _DEFAULT_VOCABULARY[args.task]
-    if args.vocabulary is not None:
-        return own.get(args.vocabulary) or _named(args.vocabulary)
-    if not own or usual in own:
-        return usual
-    if len(own) > 1:
-        raise ValueError(
-            f"--task {args.task} needs --vocabulary for {args.model}, which knows "
-            f"{', '.join(own)}; or class names of one of them, such as --vocabulary cat,dog"
-        )
-    return next(iter(own.values()))
-
-
-def _named(text: str) -> str | list[str]:
-    """A name, or a list of class names, which has a comma."""
-    from segblocks.tasks import UNION
-    from segblocks.text.vocabulary import get_vocabulary
-
-    if "," in text:
-        return words(text)
-    if text == UNION:
-        return text
-    try:
-        get_vocabulary(text)
-    except ValueError as error:
-        raise ValueError(f"--vocabulary: {error}; a list of one class is '{text},'") from error
-    return text

@@ -124,12 +124,13 @@ def _relative(name: str) -> PretrainedModel:
 
 def _place(name: str, field: str = "checkpoint") -> Path:
     """Where the weights are that a name or a path stands for."""
-    if name not in list_models():
-        return Path(name).expanduser()
+    path = Path(name).expanduser()
+    if path.exists() or name not in list_models():
+        return path
     if (place := get_entry(name).default_checkpoint) is None:
         raise ValueError(
-            f"initial.{field} must be a model whose weights come with the library, or a path, "
-            f"got {name}"
+            f"initial.{field} must be a model whose weights come with the library, or where there "
+            f"are some, got {name}"
         )
     return place
 

@@ -67,8 +67,9 @@ class Recipe:
         step_options: keyword arguments of ``step``.
         total_batch: clips of one step of the optimiser over all processes, as the recipe means it;
             None where it does not matter.
-        classes_of_data: the model knows the classes that its datasets name instead of those of its
-            config, unless none names any, or ``model.vocabularies`` is among the overrides.
+        classes_of_data: the model knows the classes that its datasets name, as one vocabulary
+            called "own", instead of those of its config; unless none names any, or
+            ``model.vocabularies`` is among the overrides.
     """
 
     name: str
@@ -120,10 +121,16 @@ class Recipe:
         """
         if not self.classes_of_data or "vocabularies" in self.model_overrides:
             return self
-        named = {source.dataset.vocabulary: None for source in sources if _tells_classes(source)}
-        own = tuple((v.name, v.classes, v.thing_ids) for v in named if v is not None)
-        overrides = {**self.model_overrides, "vocabularies": own}
-        return dataclasses.replace(self, model_overrides=overrides) if own else self
+        is_thing: dict[str, bool] = {}
+        for vocabulary in (s.dataset.vocabulary for s in sources if _tells_classes(s)):
+            assert vocabulary is not None
+            for index, name in enumerate(vocabulary.classes):
+                is_thing[name] = is_thing.get(name, False) or index in vocabulary.thing_ids
+        if not is_thing:
+            return self
+        things = tuple(index for index, thing in enumerate(is_thing.values()) if thing)
+        overrides = {**self.model_overrides, "vocabularies": (("own", tuple(is_thing), things),)}
+        return dataclasses.replace(self, model_overrides=overrides)
 
     def build_model(self, *, initial: bool = True) -> tuple[PretrainedModel, list[str]]:
         """Make the model.

@@ -73,12 +73,13 @@ def run_recipe(
     out = expand(out)
     folders = {name: expand(root) for name, root in (roots or {}).items()}
     goes_on = resume and latest_checkpoint(out) is not None
+    dataset = recipe.build_dataset(folders)
+    recipe = recipe.with_classes_of(dataset.sources)
     if goes_on:
         check_same_run(recipe, folders, out)
-    dataset = recipe.build_dataset(folders)
     # The weights that are not given begin at random.
     seed_everything(recipe.loop.seed)
-    model, weights = recipe.with_classes_of(dataset.sources).build_model(initial=not goes_on)
+    model, weights = recipe.build_model(initial=not goes_on)
     if is_main_process() and not goes_on:
         out.mkdir(parents=True, exist_ok=True)
         if not resume and (out / RUN_FILE).is_file() and (out / MODEL_FOLDER).is_dir():

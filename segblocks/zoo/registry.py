@@ -252,6 +252,19 @@ def from_pretrained(
         CheckpointError: The weights do not fit, are damaged, or hold NaN.
     """
     folder = locate(path_or_repo, revision=revision)
+    return saved_class(folder).load_folder(folder, overrides)
+
+
+def saved_class(folder: Path) -> type[PretrainedModel]:
+    """Return the class of the model that a folder holds.
+
+    Args:
+        folder: Of ``save_pretrained``.
+
+    Raises:
+        FileNotFoundError: There is no config.
+        ValueError: It was not written by segblocks, or the class is not registered.
+    """
     architecture = read_record(folder)["architecture"]
     classes = {entry.model_class.__name__: entry.model_class for entry in _MODELS.values()}
     if architecture not in classes:
@@ -259,4 +272,4 @@ def from_pretrained(
             f"{folder} holds the unknown architecture {architecture!r}"
             f"{suggest(architecture, classes)}"
         )
-    return classes[architecture].load_folder(folder, overrides)
+    return classes[architecture]

@@ -37,14 +37,14 @@ def test_every_variant_trains_and_is_measured(
     pytest.importorskip("accelerate")
     monkeypatch.setattr("sys.argv", ["prompts", "--out", str(tmp_path), *TINY])
     trained: list[tuple[str, bool]] = []
-    train = prompts.train
+    train = prompts.train_to_end
 
     def counted(step: Any, *args: Any, out: Path, **options: Any) -> Any:
         begun = any(out.glob("*"))
         trained.append((f"{out.parent.parent.name}/{out.name}", begun))
         return train(step, *args, out=out, **options)
 
-    monkeypatch.setattr(prompts, "train", counted)
+    monkeypatch.setattr(prompts, "train_to_end", counted)
     prompts.main()
     found = json.loads((tmp_path / "prompts.json").read_text())["runs"]
     assert set(prompts.VARIANTS) < set(found)

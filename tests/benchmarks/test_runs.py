@@ -8,8 +8,14 @@ import math
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from benchmarks.learning import budget
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
+from segblocks.data.clips import ClipDataset, ClipSource
+from segblocks.data.synthetic import SyntheticWorld
+from segblocks.training import LoopSettings
+from segblocks.training.loop import TrainingSummary
 
 VARIANTS = {"full": None, "a part less (all)": None}
 
@@ -93,3 +99,14 @@ def test_calls_beside_each_other_share_a_report(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "few.json").read_text())["runs"]
     assert list(stored) == ["nothing", *VARIANTS]
     assert all(set(stored[name]) == {"0", "1"} for name in VARIANTS)
+
+
+def test_a_training_that_is_stopped_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **options: object) -> TrainingSummary:
+        assert options == {"out": Path("o")}
+        return TrainingSummary(7, finished=False, checkpoint=Path("o"), skipped=0, seconds=1.0)
+
+    monkeypatch.setattr(budget, "train", stopped)
+    dataset = ClipDataset([ClipSource(SyntheticWorld(length=1), tasks={"vis": 1.0})])
+    with pytest.raises(SystemExit, match="stopped after 7 steps; the same command goes on"):
+        budget.train_to_end(nn.Identity(), dataset, LoopSettings(steps=9), out=Path("o"))

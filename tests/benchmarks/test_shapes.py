@@ -50,14 +50,14 @@ def test_a_training_is_measured_in_several_ways(
     names = ["shape alone (literal)", "shape alone (literal), matched evenly", "things near"]
     monkeypatch.setattr("sys.argv", ["s", "--out", str(tmp_path), "--variants", *names, *TINY])
     trained: list[Path] = []
-    train = shapes.train
+    train = shapes.train_to_end
 
     def counted(*args: Any, **options: Any) -> Any:
         summary = train(*args, **options)
         trained.append(options["out"])
         return summary
 
-    monkeypatch.setattr(shapes, "train", counted)
+    monkeypatch.setattr(shapes, "train_to_end", counted)
     shapes.main()
     first = json.loads((tmp_path / "shapes.json").read_text())
     assert list(first["runs"]) == ["repeat first", "k-NN propagation", *names]

@@ -249,6 +249,10 @@ def test_classes_that_are_not_named_are_those_of_the_model(folder: Path, tmp_pat
     assert classes_of(farm) == ("hen", "cow", "grass")
     assert classes_of(farm, "--vocabulary", "farm", "--classes", "cow") == ("cow",)
     assert classes_of(farm, "--vocabulary", "ovis")[0] == "Person"
+    named = replace(slim, vocabularies=(("youtube_vis_2021", ("hen", "cow")),))
+    TarViS(named).save_pretrained(tmp_path / "named")
+    assert classes_of(str(tmp_path / "named")) == ("hen", "cow"), "not those of the public list"
+    assert "person" in classes_of("tmt_vis_nano"), "it reads names, and takes any"
     assert "circle" in classes_of("univs_nano", "--vocabulary", "synthetic")
     assert "person" in classes_of("univs_nano")
     with pytest.raises(ValueError, match=r"needs --vocabulary for .*, which knows ovis, synth"):

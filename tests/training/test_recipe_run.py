@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segblocks.text.vocabulary import Vocabulary
 from segblocks.training import read_log, run
 from segblocks.training.checkpoints import AVERAGED_FILE, MODEL_FILE, latest_checkpoint
 from segblocks.training.initial import InitialWeights
@@ -173,14 +174,29 @@ def test_a_small_model_learns_the_classes_of_ones_own_pictures(tmp_path: Path) -
     torch.testing.assert_close(model.state_dict()[name], began[name], rtol=0.1, atol=0.1)
     again = run_recipe(recipe, roots, out=tmp_path / "run", **QUIET)
     assert again.summary.step == result.summary.step == 1
+    written = tmp_path / "farm" / "train" / "instances.json"
+    written.write_text(written.read_text().replace('"hen"', '"duck"'))
+    with pytest.raises(ValueError, match=r"holds a run of another kind: options\.vocabularies"):
+        run_recipe(recipe, roots, out=tmp_path / "run", **QUIET)
+
+
+class NamesAlone:
+    """Of a dataset, what it calls things."""
+
+    name = "names"
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
 
 
 def test_classes_that_are_asked_for_go_before_those_of_the_data(tmp_path: Path) -> None:
     own_pictures(tmp_path / "farm")
     recipe = get_recipe("tarvis_nano_finetune")
     (source,) = recipe.build_dataset({"coco_instances": tmp_path / "farm"}).sources
-    named = recipe.with_classes_of([source]).model_overrides["vocabularies"]
-    assert [known[1:] for known in named] == [(("hen", "cow"), (0, 1))]
+    ground = Vocabulary("youtube_vis_2021", ("cow", "grass"), (0,))
+    more = replace(source, dataset=NamesAlone(ground), length=1)
+    named = recipe.with_classes_of([source, more]).model_overrides["vocabularies"]
+    assert named == (("own", ("hen", "cow", "grass"), (0, 1)),), "a class of one name is one"
     asked = recipe.override(["model.vocabularies=('ovis',)"])
     assert asked.with_classes_of([source]).model_overrides["vocabularies"] == ("ovis",)
     assert recipe.with_classes_of([]) is recipe
