@@ -258,7 +258,9 @@ class _Run:
         decoded = chain([first], decoded)
         size = (first.shape[0], first.shape[1])
         resizing: Resizing = getattr(self.policy, "resizing", "opencv")
-        model_size = fit_size(size, self.policy.short_side, self.policy.long_side, resizing)
+        # A policy may hand on the 0 by which a user asks for the size of the video.
+        short_side = self.policy.short_side or None
+        model_size = fit_size(size, short_side, self.policy.long_side, resizing)
         for task in self._hint_tasks():
             task.validate(*size)
         self.state = self.policy.start(size, model_size)

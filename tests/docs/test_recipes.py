@@ -44,8 +44,11 @@ def test_sentences_are_asked_for_in_every_clip() -> None:
     model = train.TextTarViS(get_entry("tarvis_nano").config).eval()
     video = torch.randint(0, 256, (9, 32, 64, 3), dtype=torch.uint8).numpy()
     task = RefVOS(["a red star", "the ring on the left"])
+    sizes = []
+    model.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape[-2:])))
     whole = segment(model, video, task)
-    parts = segment(model, video, task, clip_length=4, overlap=2)
+    parts = segment(model, video, task, clip_length=4, overlap=2, short_side=0)
+    assert set(sizes) == {(32, 64)}
     assert [len(whole.tracks), parts.num_frames] == [2, 9]
     assert whole.tracks[0].masks().shape == (9, 32, 64)
 
