@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from segblocks.data.clips import ClipRule, ClipTransform
 from segblocks.training.criteria.tarvis import TarViSCriterion
@@ -22,9 +23,11 @@ _RULE = ClipRule(num_frames=3, reach=4, max_objects=6, vary_objects=True)
 _CLASSES_AND_HINTS = {"vis": 0.6, "vos": 0.4}
 
 
-def _videos(dataset: str, tasks: Mapping[str, float], **options: None) -> RecipeSource:
+def _videos(
+    dataset: str, tasks: Mapping[str, float], options: Mapping[str, Any] | None = None
+) -> RecipeSource:
     return RecipeSource(
-        DatasetVideos(dataset, options=options),
+        DatasetVideos(dataset, options=options or {}),
         _RULE,
         ClipTransform(short_sides=(_SIDE,), long_side=2 * _SIDE),
         1.0,
@@ -51,7 +54,9 @@ RECIPES = (
         model="tarvis_nano",
         sources={
             "coco_instances": _PICTURES,
-            "youtube_vis_2021": _videos("youtube_vis_2021", _CLASSES_AND_HINTS, vocabulary=None),
+            "youtube_vis_2021": _videos(
+                "youtube_vis_2021", _CLASSES_AND_HINTS, {"vocabulary": None}
+            ),
             "davis2017": _videos("davis2017", {"vos": 1.0}),
         },
         criterion=TarViSCriterion,
