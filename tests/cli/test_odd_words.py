@@ -14,7 +14,7 @@ from segblocks.cli import main
 
 #: Lines that are right, but for the files that they name, which are not there.
 LINES = {
-    "segment": ["none.mp4", "--model", "tarvis_nano", "--task", "vis", "--out", "out"],
+    "segment": ["none.mp4", "--model", "univs_nano", "--task", "vis", "--out", "out"],
     "evaluate": ["--dataset", "mose", "--root", "none", "--model", "tarvis_nano", "--out", "out"],
     "train": ["tarvis_nano", "--data", "stills=none", "--out", "out"],
     "convert": ["none.pth", "out.safetensors", "--source", "tarvis"],
