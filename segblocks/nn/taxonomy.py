@@ -180,11 +180,19 @@ class _CompilerLayer(nn.Module):
 def _select(
     embedded: Tensor, logits: Tensor, known: Tensor | None, num_selected: int
 ) -> CompiledTaxonomy:
-    order = logits.detach().argsort(dim=-1, descending=True, stable=True)
-    indices = order[:, :num_selected]
+    indices = _greatest(logits.detach(), num_selected)
     tokens = embedded.gather(1, indices[..., None].expand(-1, -1, embedded.shape[-1]))
     if known is None:
         return CompiledTaxonomy(tokens, None, indices, logits)
     mask = known.gather(1, indices)
     tokens = tokens.where(mask[..., None], 0)
     return CompiledTaxonomy(tokens, mask, indices.where(mask, -1), logits)
+
+
+def _greatest(scores: Tensor, count: int) -> Tensor:
+    """Where the greatest of K scores (B, K) are, the first of equals first; ``count`` of them."""
+    # A stable sort would say it in one word, but has no like in ONNX.
+    own, other = scores[:, :, None], scores[:, None, :]
+    place = torch.arange(scores.shape[1], device=scores.device)
+    before = (other > own) | (other == own) & (place < place[:, None])
+    return before.sum(-1).topk(min(count, scores.shape[1]), largest=False).indices
