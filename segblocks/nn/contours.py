@@ -51,7 +51,7 @@ def drop_specks(masks: Tensor) -> Tensor:
         >>> drop_specks(mask).int().tolist()
         [[[1, 1, 0, 0], [1, 1, 0, 0]]]
     """
-    # A view of the bytes would cost less, but has no like in ONNX, and neither has torch.where.
+    # A view of the bytes has no like in ONNX, and onnxruntime chooses between no booleans (below).
     left, right, above, below = _neighbours(masks.to(torch.uint8))
     degree = left + right + above + below
     linked = masks & (degree >= 2)
