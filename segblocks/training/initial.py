@@ -125,14 +125,14 @@ def _relative(name: str) -> PretrainedModel:
 def _place(name: str, field: str = "checkpoint") -> Path:
     """Where the weights are that a name or a path stands for."""
     path = Path(name).expanduser()
-    if path.exists() or name not in list_models():
-        return path
-    if (place := get_entry(name).default_checkpoint) is None:
+    place = get_entry(name).default_checkpoint if name in list_models() else path
+    # A run is often called like its model: its folder must not hide the weights of that name.
+    if place is None and not path.exists():
         raise ValueError(
-            f"initial.{field} must be a model whose weights come with the library, or where there "
-            f"are some, got {name}"
+            f"initial.{field} must be a model whose weights come with the library, or a path, "
+            f"got {name}"
         )
-    return place
+    return place or path
 
 
 def load_backbone(

@@ -90,3 +90,15 @@ def test_by_name_and_by_folder(tmp_path: Path) -> None:
     torch.testing.assert_close(model.neck.state_dict(), other.neck.state_dict(), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"initial\.relative must be a model whose weights come"):
         load_initial(model, InitialWeights(relative="tarvis_resnet50"))
+
+
+def test_a_folder_does_not_hide_the_weights_of_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tarvis_nano").mkdir()  # what "--out tarvis_nano" leaves
+    model = create_model("gvseg_nano", checkpoint="random")
+    lines = load_initial(model, InitialWeights(relative="tarvis_nano"))
+    assert lines == ["tarvis_nano: 96% of all weights, the rest random"]
+    create_model("tarvis_nano").save_pretrained(tmp_path / "tarvis_resnet50")
+    assert "96%" in load_initial(model, InitialWeights(relative="tarvis_resnet50"))[0]
