@@ -36,7 +36,7 @@ from segblocks.training.step import TrainingStep
 from segblocks.zoo.gvseg import GVSEG_NANO, GvSeg, GvSegConfig, GvSegOutput
 
 _ENDLESS = 1_000_000
-_TASKS = {"vis": 0.3, "vps": 0.3, "vss": 0.1, "evs": 0.3}
+_TASKS = {"vis": 0.25, "vps": 0.25, "vss": 0.2, "evs": 0.3}
 _SCENES: dict[str, list[tuple[str, list[type[VideoMetric]]]]] = {
     "twins": [("vis", [IdSwitches]), ("vos", [JAndF])],
     "preset": [("vis", [TrackAP]), ("vps", [VPQ, STQ]), ("vss", [MeanIoU, VideoConsistency])],
