@@ -1,5 +1,6 @@
 """From videos to training clips."""
 
+from segblocks.data.clips.changing_light import ChangingLight
 from segblocks.data.clips.clip import TrainingClip
 from segblocks.data.clips.clip_dataset import ClipDataset, ClipSource
 from segblocks.data.clips.clip_rule import ClipRule
@@ -8,6 +9,7 @@ from segblocks.data.clips.composites import CompositeVideos
 from segblocks.data.clips.linear_colors import LinearColors
 
 __all__ = [
+    "ChangingLight",
     "ClipDataset",
     "ClipRule",
     "ClipSource",

@@ -1,7 +1,8 @@
-"""Crop, resize, mirror and recolour all frames of a clip alike."""
+"""Crop, resize, mirror and recolour all frames of a clip alike, and move the light over them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +15,15 @@ from segblocks.data.color_jitter import RandomColors
 from segblocks.data.frame_transform import fit_sides
 from segblocks.data.pseudo_video import ColorFunction
 
+LightFunction = Callable[[np.random.Generator, NDArray[np.uint8]], NDArray[np.uint8]]
+"""From chance and frames (T, H, W, 3) to frames in another light."""
+
 _COLORS = RandomColors()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTransform:
-    """Change how a clip looks, the same way in all its frames.
+    """Change how a clip looks, the same way in all its frames but for the light.
 
     TarViS (Athar et al., CVPR 2023, and its code) crops clips before resizing where it asks for
     classes, and afterwards, keeping all objects of the reference frame whole, where it asks for
@@ -36,6 +40,8 @@ class ClipTransform:
         keep: share of the pixels of all objects in all frames that a window must keep.
         flip: chance of mirroring.
         colors: how colours change, for all frames alike, or None for not at all.
+        light: how the light changes from frame to frame, such as by
+            :class:`~segblocks.data.clips.ChangingLight`, or None for not at all.
 
     Raises:
         ValueError: a side, share or chance out of range.
@@ -53,6 +59,7 @@ class ClipTransform:
     keep: float = 0.25
     flip: float = 0.5
     colors: ColorFunction | None = _COLORS
+    light: LightFunction | None = None
 
     def __post_init__(self) -> None:
         sides = (self.long_side, *(self.short_sides or (1,)))
@@ -93,6 +100,8 @@ class ClipTransform:
             tall = arrays.frames.reshape(-1, *arrays.frames.shape[2:])
             changed = self.colors(rng, tall).reshape(arrays.frames.shape)
             arrays = replace(arrays, frames=changed)
+        if self.light is not None:
+            arrays = replace(arrays, frames=self.light(rng, arrays.frames))
         return arrays
 
     def _crop(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from segblocks.data.clips import ClipRule, ClipTransform
+from segblocks.data.clips import ChangingLight, ClipRule, ClipTransform
 from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import RecipeSource
 from segblocks.training.recipes.videos import (
@@ -19,6 +19,8 @@ from segblocks.training.settings import LoopSettings
 
 COCO, PARTS, PEOPLE = StillsFolder("coco"), StillsFolder("parts"), StillsFolder("people")
 AS_IT_IS = ClipTransform(flip=0.0, colors=None)
+# Stills are mirrored and recoloured as they become videos, but their light stands still.
+RELIT = replace(AS_IT_IS, light=ChangingLight())
 
 # (H, W) of frames made of stills and of the world, on a GPU and on a CPU.
 STILLS, WORLD = (320, 320), (256, 416)
@@ -71,9 +73,7 @@ class SmallData:
     ) -> RecipeSource:
         """Turn and shift stills; left out where their folder is not given."""
         videos = StillVideos(part, size=size, num_frames=self.num_frames)
-        return RecipeSource(
-            videos, self.rule, AS_IT_IS, weight, tasks, root="stills", optional=True
-        )
+        return RecipeSource(videos, self.rule, RELIT, weight, tasks, root="stills", optional=True)
 
     def composites(
         self,
@@ -88,9 +88,7 @@ class SmallData:
         videos = CompositesOfStills(
             part, COCO, size=size, num_frames=self.num_frames, keep_background=keep_background
         )
-        return RecipeSource(
-            videos, self.rule, AS_IT_IS, weight, tasks, root="stills", optional=True
-        )
+        return RecipeSource(videos, self.rule, RELIT, weight, tasks, root="stills", optional=True)
 
     def world(
         self, preset: str, weight: float, tasks: Mapping[str, float], size: tuple[int, int]

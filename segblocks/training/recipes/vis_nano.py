@@ -16,12 +16,12 @@ from segblocks.training.criteria.tmt_vis import TMTVISCriterion
 from segblocks.training.initial import InitialWeights
 from segblocks.training.recipe import Recipe, RecipeSource
 from segblocks.training.recipes.small_models import (
-    AS_IT_IS,
     COCO,
     CPU_LOOP,
     CPU_STILLS,
     CPU_WORLD,
     LOOP,
+    RELIT,
     STILLS,
     WORLD,
 )
@@ -40,10 +40,8 @@ def _sources(stills: tuple[int, int], world: tuple[int, int]) -> dict[str, Recip
     turned = StillVideos(COCO, size=stills)
     pasted = CompositesOfStills(COCO, size=stills, keep_background=True)
     return {
-        "stills": RecipeSource(turned, _RULE, AS_IT_IS, 0.34, _VIS, root="stills", optional=True),
-        "composites": RecipeSource(
-            pasted, _RULE, AS_IT_IS, 0.22, _VIS, root="stills", optional=True
-        ),
+        "stills": RecipeSource(turned, _RULE, RELIT, 0.34, _VIS, root="stills", optional=True),
+        "composites": RecipeSource(pasted, _RULE, RELIT, 0.22, _VIS, root="stills", optional=True),
         **{
             name: RecipeSource(
                 WorldVideos("default", world, num_frames=12, changes=_labels(name)),
