@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +86,33 @@ def read_signature(path: str | os.PathLike[str]) -> Signature:
 
 def _to_onnx(program: ClipProgram) -> Any:
     signature = program.signature
+    # Descriptors of shapes are made in float64, for which onnxruntime has no arctangent.
+    replaced: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.atan2.default: _atan2}
     exported = torch.onnx.export(
         trace(program),
         program.example_inputs(),
         input_names=INPUTS[: len(signature.inputs)],
         output_names=OUTPUTS[: len(signature.outputs)],
         dynamo=True,
+        custom_translation_table=replaced,
         optimize=False,
         verbose=False,
     )
     assert exported is not None  # which it is only where it has a file to write
     return exported
+
+
+def _atan2(y: Any, x: Any) -> Any:
+    """The angle of points, in single precision whatever they are."""
+    from onnx import TensorProto
+    from onnxscript import opset18
+
+    op: Any = opset18
+    down, right = op.Cast(y, to=TensorProto.FLOAT), op.Cast(x, to=TensorProto.FLOAT)
+    zero, half_turn = (op.Cast(value, to=TensorProto.FLOAT) for value in (0.0, math.pi))
+    angle = op.Atan(op.Div(down, right))
+    turned = op.Where(op.Less(down, zero), op.Sub(angle, half_turn), op.Add(angle, half_turn))
+    angle = op.Where(op.Less(right, zero), turned, angle)
+    # Of the origin, whose angle is 0.
+    angle = op.Where(op.IsNaN(angle), zero, angle)
+    return op.Cast(angle, to=y.dtype)
