@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.learning.features import FrozenBackbone
 from benchmarks.learning.propagation import PropagationSettings, grow_point, propagate
 from segblocks.data import VideoSample
+from segblocks.data.sample import IGNORE
 from segblocks.inference import segment
 from segblocks.inference.evaluation.sample_task import open_sample
 from segblocks.results import (
@@ -68,6 +69,21 @@ def propagate_first(
     frames = map(sample.read_frame, range(sample.num_frames))
     given = _given(sample, task, settings, backbone)
     return _collect(sample, task, propagate(frames, given, settings, backbone))
+
+
+def commonest_class(sample: VideoSample, task: Task) -> VideoSegmentation:
+    """Predict the class of most pixels of the first frame, in all pixels of all frames (VSS)."""
+    assert isinstance(task, CategoryTask)
+    vocabulary = task.resolve()
+    truth = sample.read_truth(0).semantic
+    assert truth is not None
+    classes, counts = np.unique(truth[truth != IGNORE], return_counts=True)
+    everywhere = np.full(sample.size, classes[counts.argmax()], np.int32)
+    nothing = np.zeros((0, *sample.size), bool)
+    builder = VideoSegmentationBuilder(sample.size, task, vocabulary)
+    for t in range(sample.num_frames):
+        builder.add(FrameResult(t, (), nothing, (), (), everywhere, vocabulary))
+    return builder.finish(sample.num_frames, [])
 
 
 def ask_model(model: nn.Module, **settings: object) -> Predict:

@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks.learning import shape_changes, shapes
+from benchmarks.learning import gvseg_variants, shape_changes, shapes, stuff
+from benchmarks.learning.baselines import commonest_class
+from benchmarks.learning.gvseg_variants import CONFIG, RULE, compare
 from benchmarks.learning.id_switches import IdSwitches
+from benchmarks.learning.synthetic import asked
 from segblocks.data import VideoSample
 from segblocks.data.clips import TrainingClip
+from segblocks.data.synthetic import open_held_out
 from segblocks.results import FrameResult, TrackSummary, VideoSegmentation, VideoSegmentationBuilder
 from segblocks.tasks import VIS
 from segblocks.zoo.gvseg import GvSeg
@@ -26,76 +31,96 @@ TINY = [
 ]
 
 
-@pytest.fixture
-def slim(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(
-        shapes.CONFIG,
-        backbone="resnet18",
-        embed_dim=32,
-        num_heads=4,
-        decoder_layers=1,
-        num_queries=6,
-    )
-    monkeypatch.setattr(shapes, "CONFIG", config)
-    monkeypatch.setattr(shapes, "load_initial", lambda *_: None)
-    monkeypatch.setattr(shapes, "propagate_first", shapes.repeat_first)
+SLIM = replace(
+    CONFIG,
+    backbone="resnet18",
+    embed_dim=32,
+    num_heads=4,
+    decoder_layers=1,
+    num_queries=6,
+)
 
 
-@pytest.mark.usefixtures("slim")
+def run(monkeypatch: pytest.MonkeyPatch, module: Any, out: Path, *names: str) -> Any:
+    """What the report holds after variants of a module."""
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("accelerate")
+    monkeypatch.setattr(gvseg_variants, "CONFIG", SLIM)
+    monkeypatch.setattr(gvseg_variants, "load_initial", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["s", "--out", str(out), "--variants", *names, *TINY])
+    name = module.__name__.rpartition(".")[2]
+    # Propagation needs weights from elsewhere.
+    kept = {
+        task: {n: p for n, p in by_name.items() if n != "k-NN propagation"}
+        for task, by_name in module.SCENE.baselines.items()
+    }
+    compare(name, None, replace(module.SCENE, baselines=kept), module.VARIANTS)
+    return json.loads((out / f"{name}.json").read_text())
+
+
 def test_a_training_is_measured_in_several_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pycocotools")
-    pytest.importorskip("accelerate")
-    names = ["shape alone (literal)", "shape alone (literal), matched evenly", "things near"]
-    monkeypatch.setattr("sys.argv", ["s", "--out", str(tmp_path), "--variants", *names, *TINY])
+    names = ["shape alone (literal)", "shape alone (literal), matched evenly"]
     trained: list[Path] = []
-    train = shapes.train_to_end
+    train = gvseg_variants.train_to_end
 
     def counted(*args: Any, **options: Any) -> Any:
-        summary = train(*args, **options)
         trained.append(options["out"])
-        return summary
+        return train(*args, **options)
 
-    monkeypatch.setattr(shapes, "train_to_end", counted)
-    shapes.main()
-    first = json.loads((tmp_path / "shapes.json").read_text())
-    assert list(first["runs"]) == ["repeat first", "k-NN propagation", *names]
-    columns = list(first["runs"]["things near"]["0"])
-    assert columns[:3] == ["twins VIS switched", "twins VIS found", "twins VOS J&F"]
-    assert len(columns) == 8
+    monkeypatch.setattr(gvseg_variants, "train_to_end", counted)
+    first = run(monkeypatch, shapes, tmp_path, *names)
+    assert list(first["runs"]) == ["repeat first", *names]
+    columns = ["VOS J&F", "VOS switched", "VOS found", "VIS switched", "VIS found"]
+    assert all(list(found["0"]) == columns for found in first["runs"].values())
     # The second time is a finished training that is read again.
-    assert [folder.parent.name for folder in trained[:2]] == ["shape_alone__literal_"] * 2
+    assert [folder.parent.name for folder in trained] == ["shape_alone__literal_"] * 2
     trained.clear()
-    shapes.main()
+    run(monkeypatch, shapes, tmp_path, *names)
     assert not trained
 
 
+def test_classes_are_measured_by_both_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run(monkeypatch, stuff, tmp_path, "things near")["runs"]
+    columns = ["VPS VPQ", "VPS STQ", "VSS mIoU", "VSS mVC8"]
+    assert list(found["things near"]["0"]) == columns
+    assert list(found["repeat first"]["0"]) == columns[:2]
+    assert list(found["one class"]["0"]) == columns[2:]
+    assert 0 < found["one class"]["0"]["VSS mIoU"] < 0.5
+
+
 def test_variants_are_what_they_are_called() -> None:
-    for name, variant in shapes.VARIANTS.items():
-        if variant.trained_as is not None:
-            whole = shapes.VARIANTS[variant.trained_as]
-            assert replace(variant, policy=whole.policy, trained_as=None) == whole, name
-        replace(shapes.CONFIG, **variant.model)
-    near = shapes.NEAR
-    assert (near.num_frames + near.further) == (shapes.RULE.num_frames + shapes.RULE.further)
+    for variants in (shapes.VARIANTS, stuff.VARIANTS):
+        for name, variant in variants.items():
+            if variant.trained_as is not None:
+                whole = variants[variant.trained_as]
+                assert replace(variant, policy=whole.policy, trained_as=None) == whole, name
+            replace(CONFIG, **variant.model)
+    assert stuff.NEAR.num_frames + stuff.NEAR.further == RULE.num_frames + RULE.further
+
+
+def test_the_commonest_class_is_that_of_the_first_frame() -> None:
+    sample, task = asked(open_held_out("tiny", length=1), "vss")[0]
+    semantic = sample.read_truth(0).semantic
+    assert semantic is not None
+    shown = commonest_class(sample, task).frame(3).semantic
+    assert shown is not None
+    ((value, *others),) = [np.unique(shown).tolist()]
+    assert not others
+    counts = [(semantic == i).sum() for i in range(semantic.max() + 1)]
+    assert counts[value] == max(counts)
 
 
 def test_stuff_is_told_about_its_masks() -> None:
-    config = replace(
-        shapes.CONFIG,
-        backbone="resnet18",
-        embed_dim=32,
-        num_heads=4,
-        decoder_layers=1,
-        num_queries=6,
-    )
     torch.manual_seed(0)
-    plain = GvSeg(config).eval()
-    shaped = shapes.ShapedStuff(replace(config, min_thing_score=0.001)).eval()
+    plain = GvSeg(SLIM).eval()
+    shaped = stuff.ShapedStuff(replace(SLIM, min_thing_score=0.001)).eval()
     shaped.load_state_dict(plain.state_dict())
     frames = torch.randint(0, 256, (1, 2, 3, 64, 96), dtype=torch.uint8)
-    task = shapes.asked(shapes.open_held_out("tiny", length=1), "vss")[0][1]
+    task = asked(open_held_out("tiny", length=1), "vss")[0][1]
     a, b = plain(frames, task), shaped(frames, task)
     assert torch.equal(a.queries[0], b.queries[0])
     assert not torch.equal(a.queries[-1], b.queries[-1])
@@ -137,6 +162,27 @@ def test_switches_are_counted_over_gaps() -> None:
     exact = IdSwitches()
     exact.update(sample, shown_as(sample, lambda identity, _: identity))
     assert exact.compute() == {"switched": 0.0, "found": 1.0}
+
+
+def test_a_second_track_of_an_object_is_no_switch() -> None:
+    sample = squares_sample(0)
+    assert sample.vocabulary is not None
+    truth = sample.read_truth(0)
+    mask = truth.masks[truth.ids.index(1)]
+    worse = mask.copy()
+    worse[np.argwhere(mask)[0][0]] = False
+    builder = VideoSegmentationBuilder(sample.size, VIS(sample.vocabulary))
+    for t in range(sample.num_frames):
+        # The other track is the better one from the second frame on.
+        masks = np.stack((mask, worse) if t == 0 else (worse, mask))
+        builder.add(
+            FrameResult(t, (7, 8), masks, (None, None), (1.0, 1.0), None, sample.vocabulary)
+        )
+    result = builder.finish(sample.num_frames, [TrackSummary(i, 1, 1.0) for i in (7, 8)])
+    still = replace(sample, read_truth=lambda t: truth)
+    metric = IdSwitches()
+    metric.update(still, result)
+    assert metric.compute()["switched"] == 0
 
 
 def _there(sample: VideoSample, identity: int, t: int) -> bool:
