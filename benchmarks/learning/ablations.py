@@ -20,7 +20,7 @@ from benchmarks.learning.baselines import Predict, ask_model, propagate_first, r
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import METRICS, measure
-from benchmarks.learning.variants import VARIANTS, Variant
+from benchmarks.learning.tarvis_variants import VARIANTS, Variant
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
