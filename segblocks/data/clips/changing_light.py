@@ -63,7 +63,8 @@ class ChangingLight:
         left = rng.uniform(*self.shade)
         tint = rng.uniform(0, self.tint) * np.array([-1.0, 0.0, 1.0])
         gain = left ** -rng.uniform(0, 1)
-        stops = np.linspace(*rng.uniform(-self.exposure, self.exposure, 2), len(frames))
+        first, last = rng.uniform(-self.exposure, self.exposure, 2).tolist()
+        stops = np.linspace(first, last, len(frames))
         share = self._shade(rng, frames.shape[:3])[..., None]
         light = 1 + share * (left * (1 + tint) - 1).astype(np.float32)
         light *= (gain * 2**stops).astype(np.float32)[:, None, None, None]
@@ -79,7 +80,8 @@ class ChangingLight:
         start, turn = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.3)
         angle = np.linspace(start, start + turn, num_frames, dtype=np.float32)[:, None, None]
         reach = np.hypot(height, width) / short / 2
-        edge = np.linspace(*rng.uniform(-reach, reach, 2), num_frames, dtype=np.float32)
+        first, last = rng.uniform(-reach, reach, 2).tolist()
+        edge = np.linspace(first, last, num_frames, dtype=np.float32)
         softness = np.exp(rng.uniform(*np.log(self.softness)))
         beyond = x * np.cos(angle) + y * np.sin(angle) - edge[:, None, None]
         share = _ramp(beyond, softness)
@@ -88,6 +90,6 @@ class ChangingLight:
         return share
 
 
-def _ramp(distance: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+def _ramp(distance: NDArray[np.floating], width: float) -> NDArray[np.float32]:
     """0 to 1 over an edge of some width."""
-    return (distance / np.float32(width) + np.float32(0.5)).clip(0, 1)
+    return (distance / width + 0.5).clip(0, 1).astype(np.float32)
