@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
+from benchmarks.learning.baselines import BASELINES, Predict, ask_model
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.synthetic import METRICS, measure
@@ -36,10 +36,6 @@ CONFIG = replace(
     decoder_layers=3,
     num_instance_queries=20,
 )
-_BASELINES: dict[str, Predict] = {
-    "repeat first": repeat_first,
-    "k-NN propagation": propagate_first,
-}
 
 
 def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespace) -> TarViS:
@@ -100,7 +96,7 @@ def main() -> None:
         predict = ask_model(model, clip_length=args.clip, short_side=0)
         return numbers_of(predict, world, list(variant.tasks))
 
-    baselines = {name: partial(measure_baseline, predict) for name, predict in _BASELINES.items()}
+    baselines = {name: partial(measure_baseline, predict) for name, predict in BASELINES.items()}
     Ablation("ablations", baselines, VARIANTS, measure_variant).run(args)
 
 

@@ -71,6 +71,13 @@ def propagate_first(
     return _collect(sample, task, propagate(frames, given, settings, backbone))
 
 
+# Without a backbone, so that naming them needs no weights; `all_baselines` shares one.
+BASELINES: dict[str, Predict] = {
+    "repeat first": repeat_first,
+    "k-NN propagation": propagate_first,
+}
+
+
 def commonest_class(sample: VideoSample, task: Task) -> VideoSegmentation:
     """Predict the class of most pixels of the first frame, in all pixels of all frames (VSS)."""
     assert isinstance(task, CategoryTask)

@@ -10,16 +10,11 @@ needs no training, and the difference above the spread over seeds.
 
 from __future__ import annotations
 
-from benchmarks.learning.baselines import Predict, propagate_first, repeat_first
+from benchmarks.learning.baselines import BASELINES
 from benchmarks.learning.gvseg_variants import Scene, Variant, compare
 from benchmarks.learning.id_switches import IdSwitches
 from segblocks.metrics import JAndF
 
-# Both are shown the truth of the first frame, classes included.
-_BASELINES: dict[str, Predict] = {
-    "repeat first": repeat_first,
-    "k-NN propagation": propagate_first,
-}
 SCENE = Scene(
     "twins",
     {"evs": 0.6, "vis": 0.4},
@@ -27,7 +22,8 @@ SCENE = Scene(
         "vos": {JAndF: ["J&F"], IdSwitches: ["switched", "found"]},
         "vis": {IdSwitches: ["switched", "found"]},
     },
-    {"vos": _BASELINES, "vis": _BASELINES},
+    # Both are shown the truth of the first frame, classes included.
+    {"vos": BASELINES, "vis": BASELINES},
 )
 
 _PLAIN = {"injection": False}

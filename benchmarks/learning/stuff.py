@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.learning.baselines import commonest_class, propagate_first, repeat_first
+from benchmarks.learning.baselines import BASELINES, commonest_class
 from benchmarks.learning.gvseg_variants import RULE, Scene, Variant, compare
 from segblocks.metrics import STQ, VPQ, MeanIoU, VideoConsistency
 from segblocks.nn import ShapePositionInjection
@@ -28,7 +28,7 @@ SCENE = Scene(
     },
     # Of VPS they are shown the truth of the first frame, of VSS its commonest class.
     {
-        "vps": {"repeat first": repeat_first, "k-NN propagation": propagate_first},
+        "vps": BASELINES,
         "vss": {"one class": commonest_class},
     },
 )

@@ -37,7 +37,7 @@ def test_each_variant_is_measured_by_what_it_was_trained_for(
     monkeypatch.setattr(ablations, "CONFIG", SLIM)
     monkeypatch.setattr(ablations, "load_initial", lambda *_: None)
     # Propagation needs weights from elsewhere.
-    monkeypatch.delitem(ablations._BASELINES, "k-NN propagation")
+    monkeypatch.delitem(ablations.BASELINES, "k-NN propagation")
     names = ["VIS alone, linear classes", "hints alone, pooled objects"]
     monkeypatch.setattr("sys.argv", ["a", "--out", str(tmp_path), "--variants", *names, *TINY])
     ablations.main()
