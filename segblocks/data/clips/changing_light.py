@@ -23,7 +23,8 @@ class ChangingLight:
         tint: greatest share by which shade has more blue, and less red.
 
     Raises:
-        ValueError: a chance out of range, or a range that is not positive and ascending.
+        ValueError: a chance out of range, a range that is not positive and ascending, or a negative
+            exposure or tint.
 
     Example:
         >>> gray = np.full((3, 40, 60, 3), 128, np.uint8)
@@ -48,6 +49,9 @@ class ChangingLight:
                 raise ValueError(
                     f"ChangingLight: {name} must be positive and ascending, got {(least, most)}"
                 )
+        for name, most in (("exposure", exposure), ("tint", tint)):
+            if most < 0:
+                raise ValueError(f"ChangingLight: {name} must be at least 0, got {most}")
         self.chance, self.shade, self.exposure = chance, shade, exposure
         self.softness, self.tint = softness, tint
 

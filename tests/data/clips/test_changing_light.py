@@ -73,6 +73,8 @@ def test_a_clip_keeps_its_annotation():
         ({"chance": 1.5}, r"chance must lie in \[0, 1\], got 1.5"),
         ({"shade": (0.8, 0.3)}, "shade must be positive and ascending"),
         ({"softness": (0.0, 0.1)}, "softness must be positive and ascending"),
+        ({"exposure": -0.1}, "exposure must be at least 0, got -0.1"),
+        ({"tint": -0.1}, "tint must be at least 0, got -0.1"),
     ],
 )
 def test_what_is_no_light(options, message):
