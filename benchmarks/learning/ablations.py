@@ -9,7 +9,7 @@ the baselines and the difference above the spread over seeds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ import torch
 
 from benchmarks.learning.baselines import BASELINES, Predict, ask_model
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
+from benchmarks.learning.judge import columns_of
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
-from benchmarks.learning.synthetic import METRICS, measure
+from benchmarks.learning.synthetic import METRICS
 from benchmarks.learning.tarvis_variants import VARIANTS, Variant
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
@@ -57,16 +58,6 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
     return model.eval()
 
 
-def numbers_of(predict: Predict, world: SyntheticWorld, tasks: Sequence[str]) -> Numbers:
-    """Return column -> number."""
-    judged = measure({"it": predict}, world, tasks)
-    return {
-        f"{kind.upper()} {number}": judged[kind]["it"].summary[make.__name__][number]  # type: ignore[attr-defined]
-        for kind in judged
-        for make, number in METRICS[kind]
-    }
-
-
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -87,16 +78,16 @@ def main() -> None:
         args.preset, length=args.videos, size=tuple(args.size), num_frames=args.frames
     )
 
-    def measure_baseline(predict: Predict) -> Numbers:
-        return numbers_of(predict, world, list(METRICS))
+    def measure(predict: Predict, tasks: Iterable[str]) -> Numbers:
+        return columns_of(predict, world, {kind: METRICS[kind] for kind in tasks})
 
     def measure_variant(name: str, seed: int) -> Numbers:
         variant = VARIANTS[name]
         model = train_variant(variant, seed, run_folder(args, name, seed), args)
         predict = ask_model(model, clip_length=args.clip, short_side=0)
-        return numbers_of(predict, world, list(variant.tasks))
+        return measure(predict, variant.tasks)
 
-    baselines = {name: partial(measure_baseline, predict) for name, predict in BASELINES.items()}
+    baselines = {name: partial(measure, it, METRICS) for name, it in BASELINES.items()}
     Ablation("ablations", baselines, VARIANTS, measure_variant).run(args)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,15 +63,15 @@ def propagate_first(
         sample: as for `repeat_first`.
         task: as for `repeat_first`.
         settings: of the propagation.
-        backbone: of the features.
+        backbone: of the features; the default is frozen.
     """
-    settings, backbone = settings or PropagationSettings(), backbone or FrozenBackbone()
+    settings, backbone = settings or PropagationSettings(), backbone or _frozen_backbone()
     frames = map(sample.read_frame, range(sample.num_frames))
     given = _given(sample, task, settings, backbone)
     return _collect(sample, task, propagate(frames, given, settings, backbone))
 
 
-# Without a backbone, so that naming them needs no weights; `all_baselines` shares one.
+# Without a backbone, so that naming them needs no weights.
 BASELINES: dict[str, Predict] = {
     "repeat first": repeat_first,
     "k-NN propagation": propagate_first,
@@ -103,11 +103,9 @@ def ask_model(model: nn.Module, **settings: object) -> Predict:
 
 
 def all_baselines() -> dict[str, Predict]:
-    """Return the baselines by name; they share one backbone."""
-    backbone = FrozenBackbone()
+    """Return the baselines by name, where a point stands for a region of like features."""
     return {
-        "repeat first": partial(repeat_first, backbone=backbone),
-        "k-NN propagation": partial(propagate_first, backbone=backbone),
+        name: partial(baseline, backbone=_frozen_backbone()) for name, baseline in BASELINES.items()
     }
 
 
@@ -135,6 +133,11 @@ def _deepest(mask: NDArray[np.bool_]) -> tuple[float, float]:
     depth = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return float(x), float(y)
+
+
+@cache
+def _frozen_backbone() -> FrozenBackbone:
+    return FrozenBackbone()
 
 
 def _given(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,11 @@ import torch
 
 from benchmarks.learning.baselines import Predict, ask_model
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
-from benchmarks.learning.judge import judge
+from benchmarks.learning.judge import Judged, columns_of
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
-from benchmarks.learning.synthetic import asked
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
-from segblocks.metrics import VideoMetric
 from segblocks.training.criteria import GvSegCriterion
 from segblocks.training.initial import load_initial
 from segblocks.training.step import TrainingStep
@@ -68,25 +66,14 @@ class Scene:
     Args:
         preset: of the synthetic world.
         tasks: what they are trained for, and how often.
-        judged: task -> metric -> the numbers of it that are shown.
+        judged: what is shown of which task.
         baselines: task -> name -> what needs no training.
     """
 
     preset: str
     tasks: Mapping[str, float]
-    judged: Mapping[str, Mapping[type[VideoMetric], Sequence[str]]]
+    judged: Judged
     baselines: Mapping[str, Mapping[str, Predict]]
-
-    def numbers(self, predict: Predict, world: SyntheticWorld, tasks: Sequence[str]) -> Numbers:
-        """Return column -> number for some of the judged tasks."""
-        found: Numbers = {}
-        for task in tasks:
-            metrics = self.judged[task]
-            summary = judge(predict, asked(world, task), list(metrics)).summary
-            for metric, names in metrics.items():
-                for name in names:
-                    found[f"{task.upper()} {name}"] = summary[metric.__name__][name]
-        return found
 
 
 def train_variant(
@@ -138,13 +125,13 @@ def compare(
         folder = run_folder(args, variant.trained_as or name, seed)
         model = train_variant(variant, scene, seed, folder, args)
         predict = ask_model(model, short_side=0, **variant.policy)
-        return scene.numbers(predict, world, list(scene.judged))
+        return columns_of(predict, world, scene.judged)
 
     def measure_baseline(name: str) -> Numbers:
         found: Numbers = {}
         for task, by_name in scene.baselines.items():
             if name in by_name:
-                found |= scene.numbers(by_name[name], world, [task])
+                found |= columns_of(by_name[name], world, {task: scene.judged[task]})
         return found
 
     names = dict.fromkeys(name for by_name in scene.baselines.values() for name in by_name)

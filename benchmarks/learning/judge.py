@@ -11,8 +11,13 @@ from tqdm.auto import tqdm
 
 from benchmarks.learning.baselines import Predict
 from segblocks.data import VideoSample
+from segblocks.data.synthetic import SyntheticWorld
+from segblocks.inference import task_of
 from segblocks.metrics import VideoMetric
 from segblocks.tasks import Task
+
+# Task -> metric -> the numbers of it that are shown.
+Judged = Mapping[str, Mapping[type[VideoMetric], Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -80,3 +85,26 @@ def judge_all(
     return {
         name: judge(predict, videos, metrics, name=name) for name, predict in predictors.items()
     }
+
+
+def asked(world: SyntheticWorld, kind: str) -> list[tuple[VideoSample, Task]]:
+    """Return the videos of a world that the task asks something of, with the task."""
+    pairs = ((sample, task_of(sample, kind)) for sample in world)
+    return [(sample, task) for sample, task in pairs if task is not None]
+
+
+def columns_of(predict: Predict, world: SyntheticWorld, judged: Judged) -> dict[str, float]:
+    """Return the shown numbers of all tasks, such as "VIS AP".
+
+    Args:
+        predict: the predictor.
+        world: its videos.
+        judged: what is shown of which task.
+    """
+    found = {}
+    for kind, metrics in judged.items():
+        summary = judge(predict, asked(world, kind), list(metrics)).summary
+        for metric, names in metrics.items():
+            for name in names:
+                found[f"{kind.upper()} {name}"] = summary[metric.__name__][name]
+    return found

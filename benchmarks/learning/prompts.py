@@ -26,14 +26,13 @@ from torch import nn
 from benchmarks.learning import sentences
 from benchmarks.learning.baselines import Predict, ask_model, propagate_first, repeat_first
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
-from benchmarks.learning.judge import judge
+from benchmarks.learning.judge import Judged, columns_of
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
 from benchmarks.learning.sentences import chance_object, hide_sentences, silent
-from benchmarks.learning.synthetic import asked
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform, TrainingClip
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config
-from segblocks.metrics import STQ, VPQ, JAndF, TrackAP, VideoMetric
+from segblocks.metrics import STQ, VPQ, JAndF, TrackAP
 from segblocks.nn import DecoderContext, PromptCrossAttention, Queries
 from segblocks.tasks import Task
 from segblocks.tracking.entities import EntityTracker
@@ -46,11 +45,8 @@ from segblocks.zoo.univs.nano import UNIVS_NANO
 from segblocks.zoo.univs.state import UniVSState
 
 _ENDLESS = 1_000_000
-_METRICS: dict[str, list[tuple[type[VideoMetric], tuple[str, ...]]]] = {
-    "vis": [(TrackAP, ("AP",))],
-    "vps": [(VPQ, ("VPQ",)), (STQ, ("STQ",))],
-    "vos": [(JAndF, ("J&F",))],
-}
+_CATEGORY_METRICS: Judged = {"vis": {TrackAP: ["AP"]}, "vps": {VPQ: ["VPQ"], STQ: ["STQ"]}}
+_METRICS: Judged = {**_CATEGORY_METRICS, "vos": {JAndF: ["J&F"]}}
 # The small model with half of its decoder's layers and queries.
 CONFIG = replace(
     UNIVS_NANO,
@@ -223,14 +219,8 @@ def _sources(
 
 def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld], variant: Variant) -> Numbers:
     """Return column -> number."""
-    found: Numbers = {}
-    for kind, metrics in _METRICS.items():
-        if kind == "vos" and "evs" not in variant.tasks:
-            continue
-        judged = judge(predict, asked(worlds["preset"], kind), [make for make, _ in metrics])
-        for make, names in metrics:
-            for name in names:
-                found[f"{kind.upper()} {name}"] = judged.summary[make.__name__][name]
+    judged = _METRICS if "evs" in variant.tasks else _CATEGORY_METRICS
+    found = columns_of(predict, worlds["preset"], judged)
     return found | (spoken_numbers(predict, worlds["refvos"], variant) if variant.speaks else {})
 
 

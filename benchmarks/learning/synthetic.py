@@ -12,43 +12,35 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from benchmarks.learning.baselines import Predict
-from benchmarks.learning.judge import Judgement, as_json, judge_all
+from benchmarks.learning.judge import Judged, Judgement, as_json, asked, judge_all
 from benchmarks.learning.options import add_held_out, add_model, held_out, predictors_of
 from benchmarks.learning.report import Table, this_command, write_report
-from segblocks.data import VideoSample
 from segblocks.data.synthetic import SyntheticWorld, open_held_out
-from segblocks.inference import task_of
-from segblocks.metrics import HOTA, STQ, VPQ, JAndF, TrackAP, VideoMetric
-from segblocks.tasks import Task
+from segblocks.metrics import HOTA, STQ, VPQ, JAndF, TrackAP
 
-# Task -> its metrics, with the number that the table shows.
-METRICS: dict[str, list[tuple[type[VideoMetric], str]]] = {
-    "vis": [(TrackAP, "AP")],
-    "vps": [(VPQ, "VPQ"), (STQ, "STQ")],
-    "vos": [(JAndF, "J&F")],
-    "pet": [(HOTA, "HOTA")],
+METRICS: Judged = {
+    "vis": {TrackAP: ["AP"]},
+    "vps": {VPQ: ["VPQ"], STQ: ["STQ"]},
+    "vos": {JAndF: ["J&F"]},
+    "pet": {HOTA: ["HOTA"]},
 }
-
-
-def asked(world: SyntheticWorld, kind: str) -> list[tuple[VideoSample, Task]]:
-    """Return the videos of a world that the task asks something of, with the task."""
-    pairs = ((sample, task_of(sample, kind)) for sample in world)
-    return [(sample, task) for sample, task in pairs if task is not None]
 
 
 def measure(
     predictors: Mapping[str, Predict], world: SyntheticWorld, tasks: Sequence[str] = tuple(METRICS)
 ) -> dict[str, dict[str, Judgement]]:
     """Return task -> predictor -> what it reached."""
-    return {
-        kind: judge_all(predictors, asked(world, kind), [make for make, _ in METRICS[kind]])
-        for kind in tasks
-    }
+    return {kind: judge_all(predictors, asked(world, kind), list(METRICS[kind])) for kind in tasks}
 
 
 def table_of(title: str, judged: dict[str, dict[str, Judgement]]) -> Table:
     """Return the main numbers of all tasks."""
-    columns = [(kind, make.__name__, name) for kind in judged for make, name in METRICS[kind]]
+    columns = [
+        (kind, metric.__name__, name)
+        for kind in judged
+        for metric, numbers in METRICS[kind].items()
+        for name in numbers
+    ]
     names = next(iter(judged.values()))
     rows = {
         name: [judged[kind][name].summary[metric][number] for kind, metric, number in columns]

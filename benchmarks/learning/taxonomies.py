@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.learning.baselines import Predict, ask_model, repeat_first
 from benchmarks.learning.budget import add_budget, initial_weights, loop_settings, train_to_end
+from benchmarks.learning.judge import asked
 from benchmarks.learning.runs import Ablation, Numbers, add_runs, run_folder
-from benchmarks.learning.synthetic import asked
 from segblocks.cli.device import choose_device
 from segblocks.data.clips import ClipDataset, ClipRule, ClipSource, ClipTransform
 from segblocks.data.synthetic import SyntheticWorld, open_held_out, world_config

@@ -26,7 +26,7 @@ from benchmarks.learning.baselines import (
     tight_boxes,
 )
 from benchmarks.learning.clips import ask_by_hints
-from benchmarks.learning.judge import judge
+from benchmarks.learning.judge import asked, judge
 from benchmarks.learning.propagation import PropagationSettings, grow_point
 from benchmarks.learning.report import Table, write_report
 from segblocks.data import Truth, VideoSample
@@ -238,7 +238,7 @@ def test_a_still_world_is_solved_for_every_task() -> None:
         "scale_change": 1, "leave": 0,
     }  # fmt: skip
     world = open_held_out("tiny", length=2, num_frames=3, **still)
-    shown = {kind: [task for _, task in synthetic.asked(world, kind)] for kind in synthetic.METRICS}
+    shown = {kind: [task for _, task in asked(world, kind)] for kind in synthetic.METRICS}
     assert [tasks[0].name for tasks in shown.values()] == list(synthetic.METRICS)
     judged = synthetic.measure({"repeat": repeat_first}, world)
     table = synthetic.table_of("still", judged)

@@ -16,7 +16,7 @@ from benchmarks.learning import gvseg_variants, shape_changes, shapes, stuff
 from benchmarks.learning.baselines import commonest_class
 from benchmarks.learning.gvseg_variants import CONFIG, RULE, compare
 from benchmarks.learning.id_switches import IdSwitches
-from benchmarks.learning.synthetic import asked
+from benchmarks.learning.judge import asked
 from segblocks.data import VideoSample
 from segblocks.data.clips import TrainingClip
 from segblocks.data.synthetic import open_held_out
@@ -72,7 +72,7 @@ def test_a_training_is_measured_in_several_ways(
     monkeypatch.setattr(gvseg_variants, "train_to_end", counted)
     first = run(monkeypatch, shapes, tmp_path, *names)
     assert list(first["runs"]) == ["repeat first", *names]
-    columns = ["VOS J&F", "VOS switched", "VOS found", "VIS switched", "VIS found"]
+    columns = ["VIS switched", "VIS found", "VIS AP"]
     assert all(list(found["0"]) == columns for found in first["runs"].values())
     # The second time is a finished training that is read again.
     assert [folder.parent.name for folder in trained] == ["shape_alone__literal_"] * 2
