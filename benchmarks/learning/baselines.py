@@ -104,8 +104,10 @@ def ask_model(model: nn.Module, **settings: object) -> Predict:
 
 def all_baselines() -> dict[str, Predict]:
     """Return the baselines by name, where a point stands for a region of like features."""
+    backbone = _frozen_backbone()
     return {
-        name: partial(baseline, backbone=_frozen_backbone()) for name, baseline in BASELINES.items()
+        "repeat first": partial(repeat_first, backbone=backbone),
+        "k-NN propagation": partial(propagate_first, backbone=backbone),
     }
 
 

@@ -57,6 +57,8 @@ class CompositeVideos:
         turn: greatest turn of an object over the video, in degrees, and greatest tilt.
         scale_change: greatest factor by which an object grows or shrinks over the video.
         occlusion: chance that an object is put near the one before it.
+        twins: chance that an object looks like the one before it, so that where they are, and how
+            they move, is all that tells them apart.
         zoom: least and greatest window of the background, as a share of the largest that fits.
         pan: greatest part of its free way that the window goes over the video.
         colors: how the colours of each cut-out change, or None for not at all.
@@ -90,6 +92,7 @@ class CompositeVideos:
         turn: float = 20.0,
         scale_change: float = 1.4,
         occlusion: float = 0.4,
+        twins: float = 0.0,
         zoom: tuple[float, float] = (0.6, 1.0),
         pan: float = 0.3,
         colors: ColorFunction | None = _COLORS,
@@ -116,6 +119,8 @@ class CompositeVideos:
                 "CompositeVideos: zoom must be at most 1, scale_change at least 1 and num_objects "
                 f"at most 255, got {zoom}, {scale_change} and {num_objects}"
             )
+        if not 0 <= twins <= 1:
+            raise ValueError(f"CompositeVideos: twins must lie in [0, 1], got {twins}")
         if keep_background and stills.vocabulary != backgrounds.vocabulary:
             raise ValueError(
                 "CompositeVideos: stills and backgrounds must have the same classes where the "
@@ -125,7 +130,7 @@ class CompositeVideos:
         self.num_frames, self.size = num_frames, size
         self.num_objects, self.object_size, self.min_area = num_objects, object_size, min_area
         self.travel, self.turn, self.scale_change = travel, turn, scale_change
-        self.occlusion, self.zoom, self.pan = occlusion, zoom, pan
+        self.occlusion, self.twins, self.zoom, self.pan = occlusion, twins, zoom, pan
         self.colors, self.keep_background, self.seed = colors, keep_background, seed
         self.name = f"composite_{stills.name}"
         self.task = stills.task if keep_background else "vos"
@@ -197,12 +202,11 @@ class CompositeVideos:
             if len(cutouts) < count:
                 other = self.stills[int(rng.integers(len(self.stills)))]
                 cutouts = cutouts + cut_objects(other, self.min_area)
-        layers, paths, near = [], [], None
+        layers: list[Layer] = []
+        paths, near = [], None
         for i in rng.permutation(len(cutouts))[:count].tolist():
-            least, most = np.log(self.object_size)
-            side = min(self.size) * float(np.exp(rng.uniform(least, most)))
-            flip = bool(rng.random() < 0.5)
-            layers.append(make_layer(rng, cutouts[i], side, flip=flip, colors=self.colors))
+            is_twin = self.twins and layers and rng.random() < self.twins
+            layers.append(layers[-1] if is_twin else self._draw_layer(rng, cutouts[i]))
             is_near = rng.random() < self.occlusion
             path = draw_object_path(
                 rng,
@@ -216,6 +220,12 @@ class CompositeVideos:
             paths.append(path)
             near = path.center
         return layers, paths
+
+    def _draw_layer(self, rng: np.random.Generator, cutout: Cutout) -> Layer:
+        least, most = np.log(self.object_size)
+        side = min(self.size) * float(np.exp(rng.uniform(least, most)))
+        flip = bool(rng.random() < 0.5)
+        return make_layer(rng, cutout, side, flip=flip, colors=self.colors)
 
     def _sample(
         self,

@@ -86,7 +86,13 @@ class SmallData:
     ) -> RecipeSource:
         """Cut objects out of stills, and move them over pictures of COCO."""
         videos = CompositesOfStills(
-            part, COCO, size=size, num_frames=self.num_frames, keep_background=keep_background
+            part,
+            COCO,
+            size=size,
+            num_frames=self.num_frames,
+            # Else a part of a house that looks like the window of a car passes for one.
+            twins=0.4,
+            keep_background=keep_background,
         )
         return RecipeSource(videos, self.rule, RELIT, weight, tasks, root="stills", optional=True)
 

@@ -112,6 +112,7 @@ class CompositesOfStills:
         object_size: least and greatest longer side, in shorter sides of the frame.
         travel: greatest way of an object, in shorter sides of the frame.
         occlusion: chance that an object is put near another.
+        twins: chance that an object looks like another.
         keep_background: keep the annotation behind the objects, and so the classes.
         seed: of all chance.
     """
@@ -124,6 +125,7 @@ class CompositesOfStills:
     object_size: tuple[float, float] = (0.2, 0.7)
     travel: float = 0.5
     occlusion: float = 0.4
+    twins: float = 0.0
     keep_background: bool = False
     seed: int = 0
 
@@ -138,6 +140,7 @@ class CompositesOfStills:
             object_size=self.object_size,
             travel=self.travel,
             occlusion=self.occlusion,
+            twins=self.twins,
             keep_background=self.keep_background,
             seed=self.seed,
         )

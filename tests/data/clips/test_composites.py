@@ -176,6 +176,21 @@ def test_objects_move_hide_each_other_and_leave():
     assert max(moved) < 1.5 * 48
 
 
+def test_twins_look_alike_and_go_their_own_ways():
+    twins = CompositeVideos(FLAT, BLACK, size=SIZE, colors=None, twins=1.0, num_objects=(2, 2))
+    apart = CompositeVideos(FLAT, BLACK, size=SIZE, colors=None, num_objects=(2, 2))
+    places, colors = set(), {"twins": set(), "apart": set()}
+    for index in range(6):
+        for name, videos in (("twins", twins), ("apart", apart)):
+            frame = videos[index].read_frame(0)
+            colors[name].add(tuple(frame[..., :2].max(axis=(0, 1)) > 128))
+        masks = twins[index].read_truth(0).masks
+        places |= {tuple(np.argwhere(mask).mean(axis=0).round()) for mask in masks}
+    assert colors["twins"] == {(True, False), (False, True)}
+    assert (True, True) in colors["apart"]
+    assert len(places) > 6
+
+
 def test_the_background_can_be_kept():
     behind = Made([flat_still([(0, 0, 30, 80), (40, 10, 50, 20)], [RED] * 2, crowds=[6])])
     videos = CompositeVideos(FLAT, behind, size=SIZE, keep_background=True, num_objects=(1, 1))
@@ -247,6 +262,7 @@ def test_clips_are_made_of_composites():
         ({"num_frames": 0}, "num_frames and size must be at least 1"),
         ({"num_objects": (3, 2)}, "num_objects must be positive and ascending"),
         ({"object_size": (0.0, 0.5)}, "object_size"),
+        ({"twins": 1.5}, r"twins must lie in \[0, 1\], got 1.5"),
         ({"zoom": (0.5, 1.2)}, "zoom must be at most 1"),
         ({"scale_change": 0.5}, "scale_change at least 1"),
         ({"num_objects": (1, 300)}, "num_objects at most 255"),
