@@ -129,44 +129,59 @@ def _short(key: ProblemKey) -> str:
     return f"{key.device} {key.dtype} {key.direction}"
 
 
-def ratios(result: Results) -> list[tuple[str, str, float]]:
-    """Of every contender beside ours: the problem, its name, its time over ours."""
-    found = []
+def ratios(result: Results) -> dict[str, dict[str, float]]:
+    """Of every problem that was timed: contender beside ours -> its time over ours."""
+    found: dict[str, dict[str, float]] = {}
     for key, group in by_problem(result.rows):
         ours = find_ours(group)
         if ours is None or ours.taken is None:
             continue
-        for row in group:
-            if row.contender != OURS and row.taken is not None:
-                label = f"{key.op} {key.shape} {key.dtype} {key.direction}"
-                found.append((label, row.contender, row.taken.median / ours.taken.median))
+        others = {
+            row.contender: row.taken.median / ours.taken.median
+            for row in group
+            if row.contender != OURS and row.taken is not None
+        }
+        if others:
+            found[f"{key.op} {key.shape} {key.dtype} {key.direction}"] = others
     return found
 
 
 def plot(result: Results, path: Path) -> None:
-    """Draw the ratios as bars on a logarithmic axis, from the line at 1."""
-    bars = ratios(result)
+    """Draw the ratios as bars on a logarithmic axis, from the line at 1, under their problem."""
     matplotlib: Any = require("matplotlib", "bench")
     # Names of elements and the date would make each picture new.
     matplotlib.rcParams.update({"svg.hashsalt": "segblocks", "svg.fonttype": "none"})
     figure_module: Any = require("matplotlib.figure", "bench")
-    figure = figure_module.Figure(figsize=(9, 0.8 + 0.24 * max(1, len(bars))), layout="constrained")
+    problems = ratios(result)
+    lines = sum(1 + len(others) for others in problems.values())
+    figure = figure_module.Figure(figsize=(9, 0.8 + 0.22 * max(1, lines)), layout="constrained")
     axes = figure.add_subplot()
-    places = range(len(bars))
-    colors = ["#4477aa" if ratio >= 1 else "#ee6677" for *_, ratio in bars]
-    axes.barh(places, [ratio - 1 for *_, ratio in bars], left=1, color=colors)
-    axes.set_yticks(places, [f"{label}: {contender}" for label, contender, _ in bars], fontsize=7)
-    axes.invert_yaxis()
+    ticks: dict[int, str] = {}
+    line = 0
+    for problem, others in problems.items():
+        beside = axes.get_yaxis_transform()
+        axes.text(0.01, line, problem, transform=beside, va="center", fontsize=7, weight="bold")
+        for place, (contender, ratio) in enumerate(others.items(), line + 1):
+            ticks[place] = contender
+            _bar(axes, place, ratio)
+        line += 1 + len(others)
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=7)
+    axes.set_ylim(line - 0.4, -0.6)
     axes.set_xscale("log")
     # Each bar has its number; powers of ten do for the axis.
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.margins(x=0.1)
     axes.axvline(1, color="black", linewidth=0.8)
-    for place, (*_, ratio) in zip(places, bars, strict=True):
-        axes.annotate(f" {ratio:.2f} ", (ratio, place), va="center", fontsize=7)
     axes.set_xlabel("time over that of segblocks; red: faster than segblocks")
     figure.savefig(path, metadata={"Date": None})
+
+
+def _bar(axes: Any, place: int, ratio: float) -> None:
+    slower = ratio >= 1
+    axes.barh(place, ratio - 1, left=1, color="#4477aa" if slower else "#ee6677")
+    side = "left" if slower else "right"
+    axes.annotate(f" {ratio:.2f} ", (ratio, place), va="center", ha=side, fontsize=7)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def test_wins_losses_and_absences_stand_on_the_page(tmp_path: Path) -> None:
     assert "no figures of a GPU" in page
     picture = (tmp_path / "docs" / "images" / "benchmark_toy.svg").read_text()
     assert picture.startswith("<?xml")
+    assert [picture.count(f">{shown}<") for shown in ("slow", "fast", " 2.50 ", " 0.50 ")] == [1] * 4
     assert "images/benchmark_toy.svg" in page
 
 
@@ -64,9 +65,9 @@ def test_a_page_with_a_gpu_does_not_miss_one(tmp_path: Path) -> None:
 
 
 def test_ratios() -> None:
-    found = report.ratios(Results({}, ROWS))
-    assert [(name, ratio) for _, name, ratio in found] == [("slow", 2.5), ("fast", 0.5)]
-    assert report.ratios(Results({}, ROWS[1:])) == []
+    (found,) = report.ratios(Results({}, ROWS)).values()
+    assert found == {"slow": 2.5, "fast": 0.5}
+    assert report.ratios(Results({}, ROWS[1:])) == {}
 
 
 def test_no_results(tmp_path: Path) -> None:
