@@ -39,9 +39,6 @@ class TemporalNeck(nn.Module):
         cells: the side of a temporal cell at each stride, in pixels of that level; strides that
             are left out take no part, None switches temporal attention off. The default is the
             official code's; the paper's text leaves out stride 8.
-        placed: add a learned linear map of their sine positions to all outputs, so that two places
-            that look alike differ. No published system has it: their features learn where they are
-            from positions in queries and keys, which takes far more data than a small model sees.
 
     Raises:
         ValueError: a stride has no backbone channels, or a cell's stride is no level.
@@ -65,7 +62,6 @@ class TemporalNeck(nn.Module):
         num_points: int = 4,
         hidden_dim: int = 1024,
         cells: Mapping[int, int] | None = TARVIS_CELLS,
-        placed: bool = False,
     ) -> None:
         super().__init__()
         if embed_dim % NORM_GROUPS:
@@ -107,7 +103,6 @@ class TemporalNeck(nn.Module):
         nn.init.kaiming_uniform_(self.mask_projection.weight, a=1)
         if self.mask_projection.bias is not None:
             nn.init.zeros_(self.mask_projection.bias)
-        self.place = nn.Linear(embed_dim, embed_dim, bias=False) if placed else None
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Align a clip's features.
@@ -132,16 +127,7 @@ class TemporalNeck(nn.Module):
         tokens = self._attend(tokens, shapes, batch, frames)
         outputs = self._split(tokens, shapes)
         outputs[self.mask_stride] = self._mask_features(outputs[self.strides[-1]], features)
-        if self.place is not None:
-            outputs = {stride: m + self._places(self.place, m) for stride, m in outputs.items()}
         return {stride: m.unflatten(0, (batch, frames)) for stride, m in outputs.items()}
-
-    def _places(self, place: nn.Linear, level: Tensor) -> Tensor:
-        """What is added to a level (N, C, h, w) to tell where each pixel is: (C, h, w)."""
-        height, width = level.shape[-2:]
-        dim = place.in_features
-        code = SHARED.get(sine_position_2d, height, width, dim, **_at_least_float32(level))
-        return rearrange(place(code.to(level.dtype)), "h w c -> c h w")
 
     def _attend(
         self, tokens: Tensor, shapes: list[tuple[int, int]], batch: int, frames: int

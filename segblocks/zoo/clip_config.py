@@ -18,8 +18,6 @@ class ClipConfig:
         neck_layers: of deformable attention.
         neck_hidden_dim: of the neck's feed-forward blocks.
         num_points: points that deformable attention samples a level.
-        placed: add positions to the features of the neck, see
-            :class:`~segblocks.nn.TemporalNeck`; no published model does.
         decoder_layers: rounds of the decoder.
         decoder_hidden_dim: of the decoder's feed-forward blocks.
         drop_path: of a Swin backbone in training.
@@ -39,7 +37,6 @@ class ClipConfig:
     neck_layers: int = 6
     neck_hidden_dim: int = 1024
     num_points: int = 4
-    placed: bool = False
     decoder_layers: int = 9
     decoder_hidden_dim: int = 2048
     drop_path: float = 0.3

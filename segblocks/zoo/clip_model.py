@@ -62,7 +62,6 @@ class ClipModel(PretrainedModel):
             num_points=config.num_points,
             hidden_dim=config.neck_hidden_dim,
             cells=cells,
-            placed=config.placed,
         )
 
     def extract(self, frames: Tensor) -> dict[int, Tensor]:

@@ -3,7 +3,6 @@ import torch
 from torch import Tensor
 
 from segblocks.nn import TemporalNeck
-from segblocks.nn.position import sine_position_2d
 
 CHANNELS = {4: 6, 8: 8, 16: 10, 32: 12}
 DIM = 32
@@ -89,17 +88,6 @@ def test_frames_can_be_permuted_but_for_their_positions() -> None:
     direct = module({s: f[:, order] for s, f in video().items()})
     for stride, level in module(video()).items():
         torch.testing.assert_close(direct[stride], level[:, order])
-
-
-def test_placed_outputs_know_where_they_are() -> None:
-    placed, plain = neck(placed=True), neck()
-    missing = plain.load_state_dict(placed.state_dict(), strict=False).unexpected_keys
-    assert missing == ["place.weight"]
-    for stride, level in placed(video()).items():
-        code = sine_position_2d(64 // stride, 128 // stride, DIM, dtype=torch.float64)
-        expected = torch.einsum("hwk,ck->chw", code, placed.state_dict()["place.weight"])
-        found = level - plain(video())[stride]
-        torch.testing.assert_close(found, expected.expand_as(found))
 
 
 def test_strides_are_free() -> None:
