@@ -26,6 +26,14 @@ from tests.oracle import OracleModel, squares_video
 STATUS = {signal.SIGTERM: (143, "segblocks: terminated\n"), signal.SIGINT: (130, "interrupted\n")}
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A process that a shell starts in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "video").mkdir()
