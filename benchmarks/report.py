@@ -142,7 +142,7 @@ def ratios(result: Results) -> dict[str, dict[str, float]]:
             if row.contender != OURS and row.taken is not None
         }
         if others:
-            found[f"{key.op} {key.shape} {key.dtype} {key.direction}"] = others
+            found[f"{key.op} {key.shape} {_short(key)}"] = others
     return found
 
 
