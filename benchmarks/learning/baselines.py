@@ -104,11 +104,7 @@ def ask_model(model: nn.Module, **settings: object) -> Predict:
 
 def all_baselines() -> dict[str, Predict]:
     """Return the baselines by name, where a point stands for a region of like features."""
-    backbone = _frozen_backbone()
-    return {
-        "repeat first": partial(repeat_first, backbone=backbone),
-        "k-NN propagation": partial(propagate_first, backbone=backbone),
-    }
+    return BASELINES | {"repeat first": partial(repeat_first, backbone=_frozen_backbone())}
 
 
 def deepest_points(task: HintTask) -> PET:

@@ -9,15 +9,17 @@ the first frame, of one alone, or for each the pixel that is farthest from the m
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
 
+from benchmarks.learning.baselines import Predict
 from benchmarks.learning.clips import MAIN, ask_by_hints
-from benchmarks.learning.judge import as_json, judge_all
+from benchmarks.learning.judge import Judgement, as_json, judge_all
 from benchmarks.learning.options import add_model, predictors_of
 from benchmarks.learning.report import Table, this_command, write_report
 from segblocks.data import VideoSample
@@ -76,6 +78,27 @@ def open_videos(videos: VideoDataset, count: int, num_objects: int) -> Iterator[
             found += 1
 
 
+def measure(
+    predictors: Mapping[str, Predict], args: argparse.Namespace, num_objects: int, hint: str
+) -> dict[str, dict[str, Judgement]]:
+    """Return scene -> predictor -> what it reached."""
+    found = {}
+    for scene, opened in scenes(tuple(args.size), args.frames).items():
+        samples = open_videos(opened(args.stills), args.videos, num_objects)
+        videos = [(sample, ask_by_hints(sample)[hint]) for sample in samples]
+        found[scene] = judge_all(predictors, videos, [JAndF])
+    return found
+
+
+def table_of(title: str, judged: Mapping[str, Mapping[str, Judgement]]) -> Table:
+    """Return J&F in each scene, and their mean."""
+    rows = {}
+    for name in next(iter(judged.values())):
+        numbers = [found[name].summary["JAndF"][MAIN] for found in judged.values()]
+        rows[name] = [*numbers, fmean(numbers)]
+    return Table(title, [*judged, "mean"], rows)
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,24 +114,9 @@ def main() -> None:
     predictors = predictors_of(args)
     tables, details = [], {}
     for num_objects, hint in ((1, "mask"), (4, "mask"), (4, "point")):
-        judged = {
-            scene: judge_all(
-                predictors,
-                [
-                    (sample, ask_by_hints(sample)[hint])
-                    for sample in open_videos(opened(args.stills), args.videos, num_objects)
-                ],
-                [JAndF],
-            )
-            for scene, opened in scenes(tuple(args.size), args.frames).items()
-        }
+        judged = measure(predictors, args, num_objects, hint)
         title = f"J&F x 100, first {hint} given, at most {num_objects} objects a video"
-        numbers = {
-            name: [found[name].summary["JAndF"][MAIN] for found in judged.values()]
-            for name in predictors
-        }
-        rows = {name: [*row, float(np.mean(row))] for name, row in numbers.items()}
-        tables.append(Table(title, [*judged, "mean"], rows))
+        tables.append(table_of(title, judged))
         details[title] = as_json(judged)
     command = this_command("benchmarks.learning.stills", ("--stills", "--out", "--checkpoint"))
     print(write_report(args.out, tables, details, command=command))
