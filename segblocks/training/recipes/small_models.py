@@ -90,7 +90,7 @@ class SmallData:
             COCO,
             size=size,
             num_frames=self.num_frames,
-            # Else a part of a house that looks like the window of a car passes for one.
+            # Where nothing else looks like an object, how it looks is all that need be learnt.
             twins=0.4,
             keep_background=keep_background,
         )
