@@ -12,8 +12,17 @@ from segblocks.cli.arguments import count, path, words
 if TYPE_CHECKING:
     from segblocks.tasks import Task
 
-_BY_CLASS = ("vis", "vps", "vss")
-_BY_HINT = ("vos", "pet")
+# What each task is told by.
+_BY_CLASS = ("vocabulary", "classes")
+_OPTIONS = {
+    "vis": _BY_CLASS,
+    "vps": _BY_CLASS,
+    "vss": _BY_CLASS,
+    "vos": ("objects",),
+    "pet": ("objects",),
+    "evs": ("objects",),
+    "refvos": ("text",),
+}
 _SUFFIXES = (".onnx", ".pt2")
 
 
@@ -30,7 +39,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         type=path,
         help="file with its weights, or such a folder; not where --model is one",
     )
-    parser.add_argument("--task", required=True, choices=(*_BY_CLASS, *_BY_HINT))
+    parser.add_argument("--task", required=True, choices=tuple(_OPTIONS))
     parser.add_argument("--frames", type=count, required=True, help="of a clip")
     parser.add_argument(
         "--size", type=_size, required=True, metavar="HxW", help="of the frames, such as 128x224"
@@ -40,7 +49,13 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects",
         type=count,
-        help="vos, pet: how many masks or points of the first frame go in (default: 1)",
+        help="vos, pet, evs: how many masks, points or boxes of the first frame go in (default: 1)",
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        metavar="SENTENCE",
+        help="refvos: what to look for, which becomes part of the file; repeated for each object",
     )
     parser.add_argument(
         "--out", type=path, required=True, help="file to write, ending in .onnx or .pt2"
@@ -74,19 +89,26 @@ def _task(args: argparse.Namespace) -> Task:
 
     from segblocks import tasks
 
-    unfit = ("objects",) if args.task in _BY_CLASS else ("vocabulary", "classes")
-    for name in unfit:
-        if getattr(args, name) is not None:
+    takes = _OPTIONS[args.task]
+    for name in ("objects", "text", *_BY_CLASS):
+        if name not in takes and getattr(args, name) is not None:
             raise ValueError(f"--task {args.task} takes no --{name}")
-    if args.task in _BY_CLASS:
+    if takes == _BY_CLASS:
         kind = {"vis": tasks.VIS, "vps": tasks.VPS, "vss": tasks.VSS}[args.task]
         asked = vocabulary.asked_vocabulary(args.task, args.vocabulary, args.model, args.checkpoint)
         return kind(asked, args.classes)
+    if args.task == "refvos":
+        if args.text is None:
+            raise ValueError("--task refvos needs --text")
+        return tasks.RefVOS(args.text)
+    # Only their number and their size stay in the program.
     objects = 1 if args.objects is None else args.objects
     if args.task == "vos":
-        # Only their number and their size stay in the program.
         return tasks.VOS(np.ones((objects, *args.size), bool))
-    return tasks.PET(np.zeros((objects, 2)))
+    if args.task == "pet":
+        return tasks.PET(np.zeros((objects, 2)))
+    height, width = args.size
+    return tasks.EVS(boxes=np.tile((0, 0, width, height), (objects, 1)))
 
 
 def _size(text: str) -> tuple[int, int]:

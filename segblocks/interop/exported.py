@@ -17,7 +17,6 @@ from segblocks.interop._spelled_out import SpelledOut
 from segblocks.nn import ClipOutput
 from segblocks.tasks import UNION, CategoryTask, HintTask, Task
 from segblocks.zoo.clip_model import ClipModel
-from segblocks.zoo.tarvis import TarViS
 
 #: Names of what goes in and comes out, in their order; a task may do without the second one.
 INPUTS = ("frames", "hints")
@@ -64,7 +63,7 @@ class ClipProgram(nn.Module):
 
     With classes (VIS, VPS, VSS), frames give ``mask_logits`` (1, Q, T, h, w) of all queries at
     stride 4 of the padded frames, and ``class_logits`` (1, Q_c, K) or (1, Q_c, K + 1). With hints
-    (VOS, PET; TarViS alone), frames and the hints give ``mask_logits`` (1, O, T, h, w) of the
+    (VOS, PVOS, PET, EVS), frames and the hints give ``mask_logits`` (1, O, T, h, w) of the
     objects, each the maximum over the queries of the object. With expressions (RefVOS), which
     become part of the program, frames give the masks of their objects likewise.
 
@@ -112,8 +111,8 @@ class ClipProgram(nn.Module):
         Args:
             frames: (1, T, 3, H, W) float32, RGB on the scale 0..255.
             hints: for tasks with hints, those of all hinted frames, one frame after the other:
-                masks (O, H, W) bool, or points (O, 2) float32 as (x, y) in pixels. None takes those
-                of the task.
+                masks (O, H, W) bool, points (O, 2) or boxes (O, 4) float32 in pixels. None takes
+                those of the task.
 
         Returns:
             Mask logits, and class logits where there are classes.
@@ -268,10 +267,11 @@ def _check(model: Any, task: Any, size: tuple[int, int], num_frames: int) -> Non
         )
     if not isinstance(task, Task):
         raise TypeError(f"export: task must be one task such as VIS(...), got {task!r}")
-    if isinstance(task, HintTask) and not isinstance(model, TarViS):
+    if isinstance(task, HintTask) and getattr(model.config, "official_compat", False):
         raise ValueError(
-            f"export: task must have no hints for {type(model).__name__}, whose sizes depend on "
-            f"how many pixels a hint has, got {task.name}; TarViS takes hints as an input"
+            f"export: model must be without official_compat for tasks with hints, as the sizes of "
+            f"its {type(model).__name__} depend on what a hint covers; make it with "
+            "official_compat=False"
         )
     if model.training:
         raise ValueError("export: model must be in evaluation mode; call model.eval() before")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segblocks.nn.mask_pixels import even_numbers, nth_pixels
 from segblocks.nn.mlp import mlp
 
 # How much of a box is looked at: its middle is likelier to show the object than its corners.
@@ -92,9 +93,8 @@ class HintQueries(nn.Module):
         Raises:
             ValueError: a mask without a pixel.
         """
-        places = [self._pixels(mask, generator) for mask in masks]
-        at = torch.stack(places) if places else masks.new_zeros(0, self.num_points, 2)
-        return self.read(features, at.to(features.device).float(), frames)
+        pixels = nth_pixels(masks, self._numbers(masks.flatten(1).sum(1), generator))
+        return self.read(features, (pixels.flip(-1) + 0.5).to(features.device), frames)
 
     def read_boxes(
         self,
@@ -141,27 +141,34 @@ class HintQueries(nn.Module):
         height, width = features.shape[-2:]
         size = torch.tensor([width, height], device=places.device) * self.stride
         at = (places / size * 2 - 1).to(torch.promote_types(features.dtype, torch.float32))
+        if torch.compiler.is_exporting():
+            # How many frames have hints is data: a program copies the frame of each object.
+            return _read_at(features[frames], at).mean(-1).to(features.dtype)
         read = features.new_zeros(len(places), channels)
         for frame in frames.unique().tolist():
             here = frames == frame
-            found = F.grid_sample(
-                features[frame][None].to(at.dtype),
-                at[here].flatten(0, 1)[None, None],
-                padding_mode="border",
-                align_corners=False,
-            )
-            means = found[0, :, 0].unflatten(1, (-1, places.shape[1])).mean(-1).T
+            found = _read_at(features[frame][None], at[here].flatten(0, 1)[None])
+            means = found[0].unflatten(1, (-1, places.shape[1])).mean(-1).T
             read = read.index_put((here.nonzero()[:, 0],), means.to(read.dtype))
         return read
 
-    def _pixels(self, mask: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Centres (P, 2) of pixels of a mask."""
-        y, x = mask.nonzero().unbind(1)
-        if len(x) == 0:
+    def _numbers(self, counts: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Which pixels (O, P) of masks to read, by their number."""
+        if torch.compiler.is_exporting():
+            return even_numbers(counts, self.num_points)
+        known = counts.tolist()
+        if 0 in known:
             raise ValueError("HintQueries: masks must have a pixel each, got an empty one")
-        if self.training:
-            order = torch.randint(len(x), (self.num_points,), generator=generator).to(x.device)
-        else:
-            order = (torch.arange(self.num_points, device=x.device) * 2 + 1) * len(x)
-            order = order // (2 * self.num_points)
-        return torch.stack((x[order], y[order]), dim=1) + 0.5
+        if not self.training or not known:
+            return even_numbers(counts, self.num_points)
+        size = (self.num_points,)
+        drawn = [torch.randint(count, size, generator=generator) for count in known]
+        return torch.stack(drawn).to(counts.device)
+
+
+def _read_at(features: Tensor, at: Tensor) -> Tensor:
+    """Read N frames (N, C, h, w) at places (N, P, 2), -1 to 1, each in its own: (N, C, P)."""
+    found = F.grid_sample(
+        features.to(at.dtype), at[:, None], padding_mode="border", align_corners=False
+    )
+    return found[:, :, 0]

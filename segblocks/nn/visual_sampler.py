@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
+from segblocks.nn.mask_pixels import even_numbers, nth_pixels
 from segblocks.nn.position import EPSILON, sine_code
 
 Permutation = Callable[[int], Tensor]
@@ -120,19 +122,12 @@ class VisualSampler:
                 f"VisualSampler: masks must be boolean (O, {wanted[0]}, {wanted[1]}), "
                 f"got {tuple(masks.shape)} {masks.dtype}"
             )
-        cells = self._cells(masks)
-        shown = masks.flatten(1).any(dim=1).tolist()
-        tokens = []
-        for mask, cell, is_shown in zip(masks, cells, shown, strict=True):
-            if not is_shown:
-                tokens.append(self._nothing(features))
-            elif cell.any():
-                tokens.append(self._draw(features, positions, cell))
-            else:
-                place = mask_point(mask, self.permutation)[None]
-                where = point_position(place, time, features.shape[-1])[0]
-                tokens.append(self._repeat(torch.zeros_like(features[0, 0]), where))
-        return _stack(tokens, self._nothing(features))
+        shown = masks.flatten(1).any(dim=1)
+        cells = self._cells(masks) & shown[:, None, None]
+        tokens = self._sample(features, positions, cells)
+        if self.official_compat:
+            self._point_at(tokens, masks, shown & ~cells.flatten(1).any(dim=1), time)
+        return tokens
 
     @torch.no_grad()
     def boxes(
@@ -148,17 +143,13 @@ class VisualSampler:
             boxes: (O, 4) as (x0, y0, x1, y1), 0 to 1.
             time: of the frame, see :func:`frame_time`.
         """
-        tokens = []
-        for box in boxes:
-            cell = box_cells(box, features.shape[:2], official_compat=self.official_compat)
-            if not (box[2:] > box[:2]).all():
-                tokens.append(self._nothing(features))
-            elif cell.any():
-                tokens.append(self._draw(features, positions, cell))
-            else:
-                centre = ((box[:2] + box[2:]) / 2)[None]
-                tokens += zip(*self.points(features, centre, time=time), strict=True)
-        return _stack(tokens, self._nothing(features))
+        shown = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        cells = box_cells(boxes, features.shape[:2], official_compat=self.official_compat)
+        cells = cells & shown[:, None, None]
+        inside = self._sample(features, positions, cells)
+        centres = self.points(features, (boxes[:, :2] + boxes[:, 2:]) / 2, time=time)
+        missed = (shown & ~cells.flatten(1).any(dim=1))[:, None, None]
+        return VisualTokens(*(torch.where(missed, *x) for x in zip(centres, inside, strict=True)))
 
     @torch.no_grad()
     def points(self, features: Tensor, points: Tensor, *, time: float = 0.0) -> VisualTokens:
@@ -187,28 +178,37 @@ class VisualSampler:
         if self.official_compat:
             return nearest if nearest.any() else torch.ones_like(nearest)
         missed = ~nearest.flatten(1).any(dim=1)
-        if missed.any():
-            touched = F.max_pool2d(masks[missed].float(), step) > 0
-            nearest = nearest.clone()
-            nearest[missed] = touched
-        return nearest
+        touched = rearrange(masks, "o (h a) (w b) -> o h w (a b)", a=step, b=step).any(dim=-1)
+        return nearest | touched & missed[:, None, None]
 
-    def _draw(self, features: Tensor, positions: Tensor, cell: Tensor) -> VisualTokens:
-        pixels = cell.flatten().nonzero()[:, 0]
-        if len(pixels) < self.num_tokens:
-            index = torch.arange(self.num_tokens, device=pixels.device) % len(pixels)
-        else:
-            index = self.permutation(len(pixels))[: self.num_tokens].to(pixels.device)
-        chosen = pixels[index]
-        return VisualTokens(features.flatten(0, 1)[chosen], positions.flatten(0, 1)[chosen])
+    def _sample(self, features: Tensor, positions: Tensor, cells: Tensor) -> VisualTokens:
+        """Tokens of R of the pixels (O, h, w) of each object; 0 where it has none."""
+        counts = cells.flatten(1).sum(dim=1)
+        y, x = nth_pixels(cells, self._numbers(counts)).unbind(-1)
+        nothing = (counts == 0)[:, None, None]
+        return VisualTokens(*(of[y, x].masked_fill(nothing, 0) for of in (features, positions)))
 
-    def _repeat(self, feature: Tensor, position: Tensor) -> VisualTokens:
-        shape = (self.num_tokens, len(feature))
-        return VisualTokens(feature.expand(shape), position.to(feature.dtype).expand(shape))
+    def _numbers(self, counts: Tensor) -> Tensor:
+        """Which pixels (O, R) of each object are taken, by their number."""
+        if torch.compiler.is_exporting():
+            turns = torch.arange(self.num_tokens, device=counts.device)
+            turns = turns % counts.clamp(min=1)[:, None]
+            few = counts[:, None] < self.num_tokens
+            return torch.where(few, turns, even_numbers(counts, self.num_tokens))
+        numbers = [self._order(count) for count in counts.tolist()]
+        size = (len(numbers), self.num_tokens)
+        return torch.cat([counts.new_zeros(0), *numbers]).view(size).to(counts.device)
 
-    def _nothing(self, features: Tensor) -> VisualTokens:
-        zeros = features.new_zeros(self.num_tokens, features.shape[-1])
-        return VisualTokens(zeros, zeros)
+    def _order(self, count: int) -> Tensor:
+        if count < self.num_tokens:
+            return torch.arange(self.num_tokens) % max(count, 1)
+        return self.permutation(count)[: self.num_tokens]
+
+    def _point_at(self, tokens: VisualTokens, masks: Tensor, missed: Tensor, time: float) -> None:
+        """Give objects without a pixel at the stride a place, though no feature."""
+        for n in missed.nonzero()[:, 0].tolist():
+            place = mask_point(masks[n], self.permutation)[None]
+            tokens.positions[n] = point_position(place, time, tokens.positions.shape[-1])
 
 
 def mask_point(mask: Tensor, permutation: Permutation) -> Tensor:
@@ -244,17 +244,17 @@ def mask_point(mask: Tensor, permutation: Permutation) -> Tensor:
     return torch.tensor(place, dtype=torch.float32, device=mask.device)
 
 
-def box_cells(box: Tensor, shape: Sequence[int], *, official_compat: bool = False) -> Tensor:
-    """Mark the pixels of a grid that a box touches.
+def box_cells(boxes: Tensor, shape: Sequence[int], *, official_compat: bool = False) -> Tensor:
+    """Mark the pixels of a grid that boxes touch.
 
     Args:
-        box: (4,) as (x0, y0, x1, y1), 0 to 1.
+        boxes: (..., 4) as (x0, y0, x1, y1), 0 to 1.
         shape: (h, w).
         official_compat: as the official code, leave out the pixels under the left and the upper
             edge, and take in those behind the others.
 
     Returns:
-        (h, w) bool.
+        (..., h, w) bool.
 
     Example:
         >>> box_cells(torch.tensor([0.0, 0.0, 0.5, 1.0]), (1, 4))
@@ -263,10 +263,11 @@ def box_cells(box: Tensor, shape: Sequence[int], *, official_compat: bool = Fals
     shift = 1 if official_compat else 0
     sides = []
     for axis, size in ((1, shape[0]), (0, shape[1])):
-        cells = torch.arange(size, device=box.device)
-        low, high = (box[axis] * size).floor() + shift, (box[axis + 2] * size).ceil() + shift
+        cells = torch.arange(size, device=boxes.device)
+        low = (boxes[..., axis, None] * size).floor() + shift
+        high = (boxes[..., axis + 2, None] * size).ceil() + shift
         sides.append((cells >= low) & (cells < high))
-    return sides[0][:, None] & sides[1][None]
+    return sides[0][..., :, None] & sides[1][..., None, :]
 
 
 def point_position(points: Tensor, time: float, embed_dim: int) -> Tensor:
@@ -308,10 +309,3 @@ def frame_time(t: int, num_frames: int, frame_indices: Sequence[int] | None = No
     if frame_indices is not None:
         return frame_indices[t] / TURN_OF_FRAMES * 2 * math.pi
     return (t + 1) / (num_frames + EPSILON) * 2 * math.pi
-
-
-def _stack(tokens: Sequence[VisualTokens], empty: VisualTokens) -> VisualTokens:
-    """Stack those of the objects; (0, R, C) where there are none."""
-    if not tokens:
-        return VisualTokens(*(x[None][:0] for x in empty))
-    return VisualTokens(*(torch.stack(x) for x in zip(*tokens, strict=True)))

@@ -10,7 +10,7 @@ import torch
 
 from segblocks.cli import main
 from segblocks.interop.exported import Signature
-from segblocks.tasks import CategoryTask, HintTask
+from segblocks.tasks import CategoryTask, HintTask, RefVOS
 from tests.interop.small_models import small_tarvis
 
 WORDS = ["export", "--frames", "1", "--size", "64x96"]
@@ -44,6 +44,8 @@ def test_a_program_comes_out(
         (["--task", "vps", "--vocabulary", "synthetic", "--classes", "star,sky"], "vps", 2),
         (["--task", "vos", "--objects", "3"], "vos", 3),
         (["--task", "pet"], "pet", 1),
+        (["--task", "evs", "--objects", "2"], "evs", 2),
+        (["--task", "refvos", "--text", "a star", "--text", "the red ring"], "refvos", 2),
     ],
 )
 def test_words_become_a_task(
@@ -68,7 +70,7 @@ def test_words_become_a_task(
     if isinstance(task, CategoryTask):
         assert len(task.resolve()) == count
     else:
-        assert isinstance(task, HintTask)
+        assert isinstance(task, HintTask | RefVOS)
         assert len(task.object_ids) == count
 
 
@@ -79,6 +81,8 @@ def test_words_become_a_task(
         (["--task", "vis", "--out", "nowhere/x.onnx"], "there is no folder nowhere"),
         (["--task", "vis", "--objects", "2", "--out", "x.onnx"], "--task vis takes no --objects"),
         (["--task", "vos", "--classes", "dog", "--out", "x.onnx"], "takes no --classes"),
+        (["--task", "vos", "--text", "a dog", "--out", "x.onnx"], "--task vos takes no --text"),
+        (["--task", "refvos", "--out", "x.onnx"], "--task refvos needs --text"),
         (["--task", "vos", "--objects", "0", "--out", "x.onnx"], "at least one mask"),
     ],
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from segblocks.nn.mask_pixels import even_numbers
 from segblocks.zoo import TarViS, TarViSConfig
 
 SIZE = (64, 64)
+PROMPT_TOKENS = 32
 
 
 def small_tarvis() -> TarViS:
@@ -35,9 +37,14 @@ def clip(seed: int, num_frames: int = 1) -> Tensor:
     return torch.rand((1, num_frames, 3, *SIZE), generator=generator) * 255
 
 
-def rectangles(*corners: tuple[int, int]) -> Tensor:
-    """Masks (O, H, W) of 20x30 pixels, each with its upper left corner at (y, x)."""
+def rectangles(*corners: tuple[int, int], size: tuple[int, int] = (20, 30)) -> Tensor:
+    """Masks (O, H, W) of a rectangle each, with its upper left corner at (y, x)."""
     masks = torch.zeros((len(corners), *SIZE), dtype=torch.bool)
     for mask, (y, x) in zip(masks, corners, strict=True):
-        mask[y : y + 20, x : x + 30] = True
+        mask[y : y + size[0], x : x + size[1]] = True
     return masks
+
+
+def evenly(count: int) -> Tensor:
+    """Draw the pixels of a prompt as an exported program does, which cannot draw at random."""
+    return even_numbers(torch.tensor([count]), PROMPT_TOKENS)[0]

@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from segblocks import PET, VIS, VOS, RefVOS, create_model
+from segblocks import EVS, PET, VIS, VOS, RefVOS, create_model
 from segblocks.interop.exported import ClipProgram, Signature, export_program, save_program, trace
-from tests.interop.small_models import SIZE, clip, rectangles, small_tarvis
+from tests.interop.small_models import SIZE, clip, evenly, rectangles, small_tarvis
 
 HINTED = VOS(rectangles((5, 7), (30, 20)), ids=[4, 2])
+# Hints to export with, and others of the same number.
+OTHER_HINTS = [
+    (VOS(rectangles((5, 7), (10, 2), size=(44, 51))), rectangles((0, 0), (20, 13), size=(44, 51))),
+    (PET([(10, 20), (30, 5)]), torch.tensor([[50.0, 20.0], [3.0, 60.0]])),
+    (
+        EVS(boxes=[(4, 4, 30, 40), (20, 10, 60, 33)]),
+        torch.tensor([[0.0, 0.0, 20.0, 20.0], [30.0, 30.0, 63.5, 64.0]]),
+    ),
+]
 # All that a program of another process is allowed to know.
 RUNNER = """
 import sys
@@ -115,9 +124,11 @@ def test_what_cannot_be_exported_is_said_first(
         export_program(**{**given, **change})
 
 
-def test_hints_are_an_input_of_tarvis_alone() -> None:
-    model: Any = create_model("gvseg_nano", checkpoint="random", decoder_layers=1).eval()
-    with pytest.raises(ValueError, match=r"no hints for GvSeg.*got vos; TarViS"):
+def test_prompts_of_the_official_code_are_refused() -> None:
+    model: Any = create_model(
+        "univs_nano", checkpoint="random", decoder_layers=1, official_compat=True
+    ).eval()
+    with pytest.raises(ValueError, match=r"must be without official_compat.*UniVS"):
         export_program(model, HINTED, SIZE, 1)
 
 
@@ -137,6 +148,7 @@ def test_a_model_in_training_is_refused() -> None:
         ("tarvis_nano", PET([(10, 20), (30, 5)])),
         ("gvseg_nano", VIS("synthetic")),
         ("univs_nano", VIS("synthetic")),
+        ("univs_nano", RefVOS(["the red star", "a square"])),
     ],
 )
 def test_nano_models_are_exported(name: str, task: Any) -> None:
@@ -146,3 +158,23 @@ def test_nano_models_are_exported(name: str, task: Any) -> None:
     with torch.no_grad():
         for found, expected in zip(exported(*inputs), program(*inputs), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gvseg_nano", "univs_nano"])
+@pytest.mark.parametrize(("task", "other"), OTHER_HINTS)
+def test_hints_are_an_input(name: str, task: Any, other: torch.Tensor) -> None:
+    model: Any = create_model(name, checkpoint="random", decoder_layers=2).eval()
+    if name == "univs_nano":
+        model.permutation = evenly
+    program = ClipProgram(model, task, SIZE, 2)
+    exported = trace(program).module()
+    frames = clip(3, 2)
+    with torch.no_grad():
+        (found,), (expected,), (own,) = (
+            exported(frames, other),
+            program(frames, other),
+            program(frames),
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(own, expected, rtol=1e-2, atol=1e-2)

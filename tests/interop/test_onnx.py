@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from segblocks import VIS, VOS, VPS, create_model
+from segblocks import VIS, VOS, VPS, RefVOS, create_model
 from segblocks.interop.exported import ClipProgram, Signature
 from segblocks.interop.onnx import export_onnx, read_signature
 from segblocks.tasks import Task
@@ -53,7 +53,10 @@ def test_onnxruntime_agrees_for_hints_that_the_export_has_not_seen(tmp_path: Pat
         ("mask2former_vis_nano", VIS("synthetic"), ()),
         ("tmt_vis_nano", VIS("union"), ()),
         ("univs_nano", VIS("synthetic"), ()),
+        ("univs_nano", HINTED, (rectangles((40, 0), (0, 30)),)),
+        ("univs_nano", RefVOS(["the red star", "a square"]), ()),
         ("gvseg_nano", VPS("synthetic"), ()),
+        ("gvseg_nano", HINTED, (rectangles((40, 0), (0, 30)),)),
     ],
 )
 def test_nano_models(name: str, task: Task, hints: Any, tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ def test_training_draws_inside() -> None:
     ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    places = hints._pixels(mask[0], None)
-    assert places.min(0).values.tolist() >= [40.5, 8.5]
-    assert (places[:, 1] < 12).all()
+    # The features are those places themselves.
+    for draw in draws:
+        assert (draw[0, :2] >= torch.tensor([40.0, 8.0])).all()
+        assert (draw[0, :2] <= torch.tensor([44.0, 12.0])).all()
 
 
 def test_features_get_gradients() -> None:

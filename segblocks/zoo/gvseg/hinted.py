@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,7 +61,7 @@ class HintBook:
             window = task.window(start, start + num_frames)
             if window is not None:
                 keys = {i: self._keys[index, i] for i in window.object_ids}
-                asked.append(_with_keys(window, keys, self._resized))
+                asked.append(self._as_exemplars(window, keys))
         return asked
 
     def given_masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
@@ -75,6 +75,13 @@ class HintBook:
                     masks[key] = masks[key] | mask if key in masks else mask
         return masks
 
+    def _as_exemplars(self, task: HintTask, keys: Mapping[int, int]) -> EVS:
+        """The same hints at the model's size, with keys for ids."""
+        field = _FIELDS[next(iter(task.hints.values())).kind]
+        arrays = {frame: self._resized(hints) for frame, hints in task.hints.items()}
+        ids = {frame: [keys[i] for i in hints.ids] for frame, hints in task.hints.items()}
+        return EVS(**{field: arrays, "ids": ids})
+
     def _resized(self, hints: Hints) -> NDArray[Any]:
         if hints.kind == "mask":
             return np.stack([resize_mask(mask, self.model_size) for mask in hints.values])
@@ -82,14 +89,13 @@ class HintBook:
         return np.stack([resize(value, self.size, self.model_size) for value in hints.values])
 
 
-def distinct_keys(tasks: Sequence[HintTask]) -> list[HintTask]:
-    """Number the objects of several tasks from 1, in task order, then hint order."""
-    numbered, count = [], 0
+def distinct_keys(tasks: Sequence[HintTask]) -> list[dict[int, int]]:
+    """Number the objects of several tasks from 1, in task order, then hint order: id -> number."""
+    keys, count = [], 0
     for task in tasks:
-        keys = {user_id: count + n for n, user_id in enumerate(task.object_ids, 1)}
-        count += len(keys)
-        numbered.append(_with_keys(task, keys, lambda hints: hints.values))
-    return numbered
+        keys.append({user_id: count + n for n, user_id in enumerate(task.object_ids, 1)})
+        count += len(keys[-1])
+    return keys
 
 
 def read_hints(
@@ -98,25 +104,27 @@ def read_hints(
     features: Tensor,
     size: tuple[int, int],
     *,
+    keys: Sequence[Mapping[int, int]] | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[int, Tensor]:
     """Read the features of hinted objects.
 
     Args:
-        tasks: with clip-local frames and ids that are distinct over them.
+        tasks: with clip-local frames.
         reader: of features.
         features: (T, C, h, w), the mask features of the clip.
         size: (height, width) of its frames.
+        keys: of each task, id -> number that is distinct over the tasks; None where ids are.
         generator: draws places in training.
 
     Returns:
-        Id -> (C,), the mean over all hints at the object, in hint order.
+        Id or number -> (C,), the mean over all hints at the object, in hint order.
 
     Raises:
         ValueError: a hint that does not fit the frames, or lies beyond the clip's end.
     """
     found: dict[int, list[Tensor]] = {}
-    for task in tasks:
+    for n, task in enumerate(tasks):
         task.validate(*size)
         late = [frame for frame in task.hints if frame >= len(features)]
         if late:
@@ -134,15 +142,6 @@ def read_hints(
             else:
                 read = reader.read_points(features, values.float(), frames)
             for object_id, feature in zip(hints.ids, read, strict=True):
-                found.setdefault(object_id, []).append(feature)
+                key = object_id if keys is None else keys[n][object_id]
+                found.setdefault(key, []).append(feature)
     return {i: torch.stack(features).mean(0) for i, features in found.items()}
-
-
-def _with_keys(
-    task: HintTask, keys: Mapping[int, int], values: Callable[[Hints], NDArray[Any]]
-) -> EVS:
-    """The same hints with keys for ids, and with other values."""
-    field = _FIELDS[next(iter(task.hints.values())).kind]
-    arrays = {frame: values(hints) for frame, hints in task.hints.items()}
-    ids = {frame: [keys[i] for i in hints.ids] for frame, hints in task.hints.items()}
-    return EVS(**{field: arrays, "ids": ids})

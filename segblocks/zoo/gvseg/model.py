@@ -338,8 +338,10 @@ class GvSeg(ClipModel):
         if len(features) != 1:
             raise ValueError(f"GvSeg: tasks with hints take one clip, got {len(features)}")
         hinted = [task for task in tasks if isinstance(task, HintTask)]
-        hinted = hinted if keyed else distinct_keys(hinted)
-        found = read_hints(hinted, self.hint_queries, features[0], size, generator=generator)
+        keys = None if keyed else distinct_keys(hinted)
+        found = read_hints(
+            hinted, self.hint_queries, features[0], size, keys=keys, generator=generator
+        )
         return {**known, **{key: f for key, f in found.items() if key not in known}}
 
     def _object_queries(

@@ -145,13 +145,12 @@ def gather_expressions(words: Sequence[Tensor], sentences: Sequence[Tensor]) -> 
     Returns:
         ``known`` is None where all have the same number of words.
     """
-    lengths = torch.tensor([len(own) for own in words])
-    most = int(lengths.max())
-    known = torch.arange(most) < lengths[:, None]
+    lengths = [len(own) for own in words]
+    known = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     return ExpressionFeatures(
         pad_sequence(list(words), batch_first=True),
         torch.stack(list(sentences)),
-        None if bool(known.all()) else known,
+        None if min(lengths) == max(lengths) else known,
     )
 
 
