@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import os
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segblocks._files import expand, whole_folder
 from segblocks.interop._boxes import bounding_box
 from segblocks.ops.rle import decode
 from segblocks.results import Track, VideoSegmentation
@@ -17,13 +21,62 @@ from segblocks.results import Track, VideoSegmentation
 #: The label of objects whose task has no classes.
 UNNAMED = "object"
 
+_LABELS, _MANIFEST = "labels", "manifest.json"
+
+
+def save_video_labels(
+    results: Mapping[str | os.PathLike[str], VideoSegmentation], folder: str | os.PathLike[str]
+) -> None:
+    """Write the tracks of videos as a folder that FiftyOne opens.
+
+    ``fiftyone.Dataset.from_dir(folder, dataset_type=fiftyone.types.FiftyOneVideoLabelsDataset)``
+    shows the objects as detections with instance masks, whose ``index`` is the id of the track.
+    Semantic maps are left out. Videos stay where they are.
+
+    Args:
+        results: file of a video -> what was found in it.
+        folder: gets ``manifest.json``, which names the videos, and ``labels``, a file each, see
+            :func:`to_video_labels`; both appear whole or not at all, and take the place of others.
+
+    Raises:
+        ValueError: there are no results.
+        FileNotFoundError: there is no such video.
+        OSError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from segblocks import VOS
+        >>> found = VideoSegmentation((), 2, (4, 8), VOS(np.ones((1, 4, 8), bool)))
+        >>> with tempfile.TemporaryDirectory() as home:
+        ...     video = Path(home) / "my.mp4"
+        ...     video.touch()
+        ...     save_video_labels({video: found}, Path(home) / "labelled")
+        ...     sorted(path.name for path in Path(home).rglob("*.json"))
+        ['00000_my.json', 'manifest.json']
+    """
+    if not results:
+        raise ValueError("save_video_labels: results must have at least one video, got none")
+    videos = [expand(video).resolve() for video in results]
+    for video in videos:
+        if not video.is_file():
+            raise FileNotFoundError(f"{video}: there is no such video")
+    names = [f"{_LABELS}/{n:05d}_{video.stem}.json" for n, video in enumerate(videos)]
+    with whole_folder(folder, owned=(_LABELS, _MANIFEST)) as staging:
+        (staging / _LABELS).mkdir()
+        for name, result in zip(names, results.values(), strict=True):
+            (staging / name).write_text(json.dumps(to_video_labels(result)))
+        index = [
+            {"data": str(video), _LABELS: name} for video, name in zip(videos, names, strict=True)
+        ]
+        manifest = {"type": "eta.core.datasets.LabeledVideoDataset", "index": index}
+        (staging / _MANIFEST).write_text(json.dumps(manifest))
+
 
 def to_video_labels(result: VideoSegmentation) -> dict[str, Any]:
     """Turn the tracks of a video into ETA ``VideoLabels``, FiftyOne's format of frame labels.
 
-    Put the JSON beside the video in a ``FiftyOneVideoLabelsDataset``: ``data/name.mp4`` and
-    ``labels/name.json``. ``fiftyone.Dataset.from_dir`` then shows the objects as detections with
-    instance masks, whose ``index`` is the id of the track. Semantic maps are left out.
+    :func:`save_video_labels` makes a dataset of them. Semantic maps are left out.
 
     Args:
         result: of any task.

@@ -6,15 +6,17 @@ import base64
 import io
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segblocks import VOS
-from segblocks.interop.fiftyone import to_video_labels
+from segblocks.interop.fiftyone import save_video_labels, to_video_labels
 from segblocks.ops.rle import encode
 from segblocks.results import Track, VideoSegmentation
 
@@ -26,11 +28,13 @@ def track(masks: np.ndarray, label: str | None, score: float | None) -> Track:
     return Track(7, label, score, rles, masks.shape[1:], len(masks))
 
 
+def result_of(found: Track) -> VideoSegmentation:
+    task = VOS(np.ones((1, *found.size), bool))
+    return VideoSegmentation((found,), found.num_frames, found.size, task)
+
+
 def labels_of(masks: np.ndarray, label: str | None = "cat", score: float | None = 0.5) -> Any:
-    size = masks.shape[1:]
-    task = VOS(np.ones((1, *size), bool))
-    result = VideoSegmentation((track(masks, label, score),), len(masks), size, task)
-    return json.loads(json.dumps(to_video_labels(result)))
+    return json.loads(json.dumps(to_video_labels(result_of(track(masks, label, score)))))
 
 
 def painted(found: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
@@ -68,3 +72,30 @@ def test_what_is_not_known_is_left_out() -> None:
     found = labels_of(np.ones((1, 2, 2), bool), None, None)["frames"]["1"]["objects"]["objects"][0]
     assert found["label"] == "object"
     assert "confidence" not in found
+
+
+def test_a_folder_names_its_videos_and_their_labels(tmp_path: Path) -> None:
+    masks = np.ones((2, 3, 4), bool)
+    results = {}
+    for n, name in enumerate(("one/ä.mp4", "two/ä.mp4")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+        results[tmp_path / name] = result_of(track(masks, f"label {n}", None))
+    out = tmp_path / "deep" / "labelled"
+    save_video_labels(results, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    for n, (video, entry) in enumerate(zip(results, manifest["index"], strict=True)):
+        assert (out / entry["data"]).samefile(video)
+        frames = json.loads((out / entry["labels"]).read_text())["frames"]
+        assert frames["2"]["objects"]["objects"][0]["label"] == f"label {n}"
+    save_video_labels({tmp_path / "one/ä.mp4": results[tmp_path / "one/ä.mp4"]}, out)
+    assert len(list((out / "labels").iterdir())) == 1
+
+
+def test_bad_videos_leave_nothing(tmp_path: Path) -> None:
+    found = result_of(track(np.ones((1, 2, 2), bool), None, None))
+    with pytest.raises(FileNotFoundError, match=r"my\.mp4: there is no such video"):
+        save_video_labels({tmp_path / "my.mp4": found}, tmp_path / "out")
+    with pytest.raises(ValueError, match="at least one video"):
+        save_video_labels({}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
