@@ -12,9 +12,8 @@ from segblocks.cli.arguments import count, path, words
 if TYPE_CHECKING:
     from segblocks.tasks import Task
 
-# What each task is told by.
 _BY_CLASS = ("vocabulary", "classes")
-_OPTIONS = {
+_OPTIONS_OF_TASK = {
     "vis": _BY_CLASS,
     "vps": _BY_CLASS,
     "vss": _BY_CLASS,
@@ -39,7 +38,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         type=path,
         help="file with its weights, or such a folder; not where --model is one",
     )
-    parser.add_argument("--task", required=True, choices=tuple(_OPTIONS))
+    parser.add_argument("--task", required=True, choices=tuple(_OPTIONS_OF_TASK))
     parser.add_argument("--frames", type=count, required=True, help="of a clip")
     parser.add_argument(
         "--size", type=_size, required=True, metavar="HxW", help="of the frames, such as 128x224"
@@ -49,7 +48,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects",
         type=count,
-        help="vos, pet, evs: how many masks, points or boxes of the first frame go in (default: 1)",
+        help="vos: how many masks of the first frame go in, pet: points, evs: boxes (default: 1)",
     )
     parser.add_argument(
         "--text",
@@ -89,7 +88,7 @@ def _task(args: argparse.Namespace) -> Task:
 
     from segblocks import tasks
 
-    takes = _OPTIONS[args.task]
+    takes = _OPTIONS_OF_TASK[args.task]
     for name in ("objects", "text", *_BY_CLASS):
         if name not in takes and getattr(args, name) is not None:
             raise ValueError(f"--task {args.task} takes no --{name}")

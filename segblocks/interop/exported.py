@@ -63,9 +63,10 @@ class ClipProgram(nn.Module):
 
     With classes (VIS, VPS, VSS), frames give ``mask_logits`` (1, Q, T, h, w) of all queries at
     stride 4 of the padded frames, and ``class_logits`` (1, Q_c, K) or (1, Q_c, K + 1). With hints
-    (VOS, PVOS, PET, EVS), frames and the hints give ``mask_logits`` (1, O, T, h, w) of the
-    objects, each the maximum over the queries of the object. With expressions (RefVOS), which
-    become part of the program, frames give the masks of their objects likewise.
+    (VOS, PVOS, PET, EVS, as the model can), frames and the hints give ``mask_logits``
+    (1, O, T, h, w) of the objects, each the maximum over the queries of the object. With
+    expressions (RefVOS), which become part of the program, frames give the masks of their objects
+    likewise.
 
     Args:
         model: of the zoo, in evaluation mode.
@@ -112,7 +113,8 @@ class ClipProgram(nn.Module):
             frames: (1, T, 3, H, W) float32, RGB on the scale 0..255.
             hints: for tasks with hints, those of all hinted frames, one frame after the other:
                 masks (O, H, W) bool, points (O, 2) or boxes (O, 4) float32 in pixels. None takes
-                those of the task.
+                those of the task. A program does not check them: each must lie in the frame, and
+                each mask have a pixel.
 
         Returns:
             Mask logits, and class logits where there are classes.
@@ -269,9 +271,8 @@ def _check(model: Any, task: Any, size: tuple[int, int], num_frames: int) -> Non
         raise TypeError(f"export: task must be one task such as VIS(...), got {task!r}")
     if isinstance(task, HintTask) and getattr(model.config, "official_compat", False):
         raise ValueError(
-            f"export: model must be without official_compat for tasks with hints, as the sizes of "
-            f"its {type(model).__name__} depend on what a hint covers; make it with "
-            "official_compat=False"
+            "export: model must have official_compat=False for tasks with hints, as sizes depend "
+            f"on what a hint covers otherwise, got {type(model).__name__} with official_compat=True"
         )
     if model.training:
         raise ValueError("export: model must be in evaluation mode; call model.eval() before")

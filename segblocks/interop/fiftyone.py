@@ -36,7 +36,8 @@ def save_video_labels(
     Args:
         results: file of a video -> what was found in it.
         folder: gets ``manifest.json``, which names the videos, and ``labels``, a file each, see
-            :func:`to_video_labels`; both appear whole or not at all, and take the place of others.
+            :func:`to_video_labels`; both appear whole or not at all. What the folder has of that
+            name is replaced.
 
     Raises:
         ValueError: there are no results.
@@ -57,10 +58,12 @@ def save_video_labels(
     """
     if not results:
         raise ValueError("save_video_labels: results must have at least one video, got none")
+    for video in results:
+        if not expand(video).is_file():
+            raise FileNotFoundError(
+                f"save_video_labels: results must name files of videos, there is no {video}"
+            )
     videos = [expand(video).resolve() for video in results]
-    for video in videos:
-        if not video.is_file():
-            raise FileNotFoundError(f"{video}: there is no such video")
     names = [f"{_LABELS}/{n:05d}_{video.stem}.json" for n, video in enumerate(videos)]
     with whole_folder(folder, owned=(_LABELS, _MANIFEST)) as staging:
         (staging / _LABELS).mkdir()

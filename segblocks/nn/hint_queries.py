@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segblocks.nn.mask_pixels import even_numbers, nth_pixels
+from segblocks.nn.mask_pixels import MaskPixels, even_numbers
 from segblocks.nn.mlp import mlp
 
 # How much of a box is looked at: its middle is likelier to show the object than its corners.
@@ -91,10 +91,11 @@ class HintQueries(nn.Module):
             (O, C).
 
         Raises:
-            ValueError: a mask without a pixel.
+            ValueError: a mask without a pixel; exported programs do not look.
         """
-        pixels = nth_pixels(masks, self._numbers(masks.flatten(1).sum(1), generator))
-        return self.read(features, (pixels.flip(-1) + 0.5).to(features.device), frames)
+        pixels = MaskPixels(masks)
+        places = pixels.at(self._numbers(pixels.counts, generator))
+        return self.read(features, (places.flip(-1) + 0.5).to(features.device), frames)
 
     def read_boxes(
         self,
@@ -142,8 +143,10 @@ class HintQueries(nn.Module):
         size = torch.tensor([width, height], device=places.device) * self.stride
         at = (places / size * 2 - 1).to(torch.promote_types(features.dtype, torch.float32))
         if torch.compiler.is_exporting():
-            # How many frames have hints is data: a program copies the frame of each object.
-            return _read_at(features[frames], at).mean(-1).to(features.dtype)
+            # Which frames have hints is data: a program reads all of them at all places.
+            found = _read_at(features, at.flatten(0, 1).expand(len(features), -1, -1))
+            means = found.unflatten(2, at.shape[:2]).mean(-1).to(features.dtype)
+            return means[frames, :, torch.arange(len(at), device=at.device)]
         read = features.new_zeros(len(places), channels)
         for frame in frames.unique().tolist():
             here = frames == frame
@@ -154,7 +157,7 @@ class HintQueries(nn.Module):
 
     def _numbers(self, counts: Tensor, generator: torch.Generator | None) -> Tensor:
         """Which pixels (O, P) of masks to read, by their number."""
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting():  # a program cannot look at its values
             return even_numbers(counts, self.num_points)
         known = counts.tolist()
         if 0 in known:

@@ -11,29 +11,43 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def nth_pixels(masks: Tensor, numbers: Tensor) -> Tensor:
-    """Find pixels of masks by their number in reading order.
+class MaskPixels:
+    """The pixels of masks, in reading order.
 
     Args:
         masks: (O, H, W) bool.
-        numbers: (O, P) int64, from 0 to one less than the mask has pixels.
 
-    Returns:
-        (O, P, 2) int64 as (y, x); where there is no such pixel, some place in the frame.
+    Attributes:
+        counts: (O,) int64, how many pixels each has.
 
     Example:
-        >>> mask = torch.tensor([[[False, True], [True, True]]])
-        >>> nth_pixels(mask, torch.tensor([[0, 2]])).tolist()
-        [[[0, 1], [1, 1]]]
+        >>> pixels = MaskPixels(torch.tensor([[[False, True], [True, True]]]))
+        >>> pixels.counts.tolist(), pixels.at(torch.tensor([[0, 2]])).tolist()
+        ([3], [[[0, 1], [1, 1]]])
     """
-    _, height, width = masks.shape
-    # The row first, and then the place in it: H + W comparisons a pixel, and not H * W.
-    ends = masks.sum(2).cumsum(1)
-    y = _first_beyond(ends[:, None], numbers).clamp(max=height - 1)
-    rest = numbers - F.pad(ends, (1, 0)).gather(1, y)
-    row = masks[torch.arange(len(masks), device=masks.device)[:, None], y]
-    x = _first_beyond(row.cumsum(2), rest).clamp(max=width - 1)
-    return torch.stack((y, x), dim=-1)
+
+    def __init__(self, masks: Tensor) -> None:
+        self.masks = masks
+        # Sums of flags in int64 would copy all of them to int64 first.
+        self._ends = masks.sum(2, dtype=torch.int32).cumsum(1)
+        self.counts = self._ends[:, -1]
+
+    def at(self, numbers: Tensor) -> Tensor:
+        """Find pixels by their number.
+
+        Args:
+            numbers: (O, P) int64, from 0 to one less than the mask has pixels.
+
+        Returns:
+            (O, P, 2) int64 as (y, x); where there is no such pixel, some place in the frame.
+        """
+        count, height, width = self.masks.shape
+        # The row first, and then the place in it: H + W comparisons a pixel, and not H * W.
+        y = _first_beyond(self._ends[:, None], numbers).clamp(max=height - 1)
+        rest = numbers - F.pad(self._ends, (1, 0)).gather(1, y)
+        row = self.masks[torch.arange(count, device=y.device)[:, None], y]
+        x = _first_beyond(row.cumsum(2), rest).clamp(max=width - 1)
+        return torch.stack((y, x), dim=-1)
 
 
 def even_numbers(counts: Tensor, size: int) -> Tensor:

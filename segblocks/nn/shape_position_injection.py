@@ -91,6 +91,7 @@ class ShapePositionInjection(nn.Module):
         things = torch.zeros(shape, dtype=torch.bool, device=queries.content.device)
         for group in self.groups:
             if group in queries.groups:
+                # Assigned, the value would come from the CPU in older versions of PyTorch.
                 things[:, queries.groups[group]].fill_(True)
         return things if context.select is None else things & context.select(context.prediction)
 

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
-from segblocks.nn.mask_pixels import even_numbers, nth_pixels
+from segblocks.nn.mask_pixels import MaskPixels, even_numbers
 from segblocks.nn.position import EPSILON, sine_code
 
 Permutation = Callable[[int], Tensor]
@@ -66,7 +65,7 @@ class VisualSampler:
         num_tokens: R of an object (official: 32 in training, up to 256 at inference).
         stride: of the features.
         permutation: what draws the pixels; by default :class:`SeededPermutation`, so that nothing
-            is left to chance.
+            is left to chance. Exported programs spread them evenly instead.
         official_compat: at ``stride``, see only every ``stride``-th pixel of a mask, as the
             official code does: an object too small for that gets zeros, and where no object of the
             frame is larger, the whole frame. And boxes lie a pixel of ``stride`` too far to the
@@ -122,11 +121,13 @@ class VisualSampler:
                 f"VisualSampler: masks must be boolean (O, {wanted[0]}, {wanted[1]}), "
                 f"got {tuple(masks.shape)} {masks.dtype}"
             )
+        masks = masks.to(features.device)
         shown = masks.flatten(1).any(dim=1)
         cells = self._cells(masks) & shown[:, None, None]
         tokens = self._sample(features, positions, cells)
         if self.official_compat:
-            self._point_at(tokens, masks, shown & ~cells.flatten(1).any(dim=1), time)
+            missed = shown & ~cells.flatten(1).any(dim=1)
+            self._place(tokens.positions, masks, missed.nonzero()[:, 0].tolist(), time)
         return tokens
 
     @torch.no_grad()
@@ -143,6 +144,7 @@ class VisualSampler:
             boxes: (O, 4) as (x0, y0, x1, y1), 0 to 1.
             time: of the frame, see :func:`frame_time`.
         """
+        boxes = boxes.to(features.device)
         shown = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         cells = box_cells(boxes, features.shape[:2], official_compat=self.official_compat)
         cells = cells & shown[:, None, None]
@@ -178,37 +180,39 @@ class VisualSampler:
         if self.official_compat:
             return nearest if nearest.any() else torch.ones_like(nearest)
         missed = ~nearest.flatten(1).any(dim=1)
-        touched = rearrange(masks, "o (h a) (w b) -> o h w (a b)", a=step, b=step).any(dim=-1)
+        # To look at all pixels takes long, and a program cannot find out whether it has to.
+        if not torch.compiler.is_exporting() and not missed.any():
+            return nearest
+        touched = masks.unflatten(1, (-1, step)).any(dim=2).unflatten(2, (-1, step)).any(dim=3)
         return nearest | touched & missed[:, None, None]
 
     def _sample(self, features: Tensor, positions: Tensor, cells: Tensor) -> VisualTokens:
         """Tokens of R of the pixels (O, h, w) of each object; 0 where it has none."""
-        counts = cells.flatten(1).sum(dim=1)
-        y, x = nth_pixels(cells, self._numbers(counts)).unbind(-1)
-        nothing = (counts == 0)[:, None, None]
+        pixels = MaskPixels(cells)
+        y, x = pixels.at(self._numbers(pixels.counts)).unbind(-1)
+        nothing = (pixels.counts == 0)[:, None, None]
         return VisualTokens(*(of[y, x].masked_fill(nothing, 0) for of in (features, positions)))
 
     def _numbers(self, counts: Tensor) -> Tensor:
         """Which pixels (O, R) of each object are taken, by their number."""
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting():  # a permutation would have to know the number of pixels
             turns = torch.arange(self.num_tokens, device=counts.device)
             turns = turns % counts.clamp(min=1)[:, None]
             few = counts[:, None] < self.num_tokens
             return torch.where(few, turns, even_numbers(counts, self.num_tokens))
-        numbers = [self._order(count) for count in counts.tolist()]
-        size = (len(numbers), self.num_tokens)
-        return torch.cat([counts.new_zeros(0), *numbers]).view(size).to(counts.device)
+        orders = [self._order(count).to(counts.device) for count in counts.tolist()]
+        return torch.stack(orders) if orders else counts.new_zeros(0, self.num_tokens)
 
     def _order(self, count: int) -> Tensor:
         if count < self.num_tokens:
             return torch.arange(self.num_tokens) % max(count, 1)
         return self.permutation(count)[: self.num_tokens]
 
-    def _point_at(self, tokens: VisualTokens, masks: Tensor, missed: Tensor, time: float) -> None:
-        """Give objects without a pixel at the stride a place, though no feature."""
-        for n in missed.nonzero()[:, 0].tolist():
-            place = mask_point(masks[n], self.permutation)[None]
-            tokens.positions[n] = point_position(place, time, tokens.positions.shape[-1])
+    def _place(self, positions: Tensor, masks: Tensor, objects: Sequence[int], time: float) -> None:
+        """Write the positions of objects that have no pixel at the stride: a point of the mask."""
+        for n in objects:
+            point = mask_point(masks[n], self.permutation)[None]
+            positions[n] = point_position(point, time, positions.shape[-1])
 
 
 def mask_point(mask: Tensor, permutation: Permutation) -> Tensor:

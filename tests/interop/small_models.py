@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from segblocks import PET
 from segblocks.nn.mask_pixels import even_numbers
-from segblocks.zoo import TarViS, TarViSConfig
+from segblocks.zoo import TarViS, TarViSConfig, UniVS
 
 SIZE = (64, 64)
-PROMPT_TOKENS = 32
 
 
 def small_tarvis() -> TarViS:
@@ -45,6 +47,7 @@ def rectangles(*corners: tuple[int, int], size: tuple[int, int] = (20, 30)) -> T
     return masks
 
 
-def evenly(count: int) -> Tensor:
+def evenly(model: UniVS) -> Callable[[int], Tensor]:
     """Draw the pixels of a prompt as an exported program does, which cannot draw at random."""
-    return even_numbers(torch.tensor([count]), PROMPT_TOKENS)[0]
+    tokens = model.video_policy(PET([(0, 0)])).tokens_per_prompt
+    return lambda count: even_numbers(torch.tensor([count]), tokens)[0]

@@ -128,7 +128,7 @@ def test_prompts_of_the_official_code_are_refused() -> None:
     model: Any = create_model(
         "univs_nano", checkpoint="random", decoder_layers=1, official_compat=True
     ).eval()
-    with pytest.raises(ValueError, match=r"must be without official_compat.*UniVS"):
+    with pytest.raises(ValueError, match=r"must have official_compat=False.*got UniVS"):
         export_program(model, HINTED, SIZE, 1)
 
 
@@ -166,7 +166,7 @@ def test_nano_models_are_exported(name: str, task: Any) -> None:
 def test_hints_are_an_input(name: str, task: Any, other: torch.Tensor) -> None:
     model: Any = create_model(name, checkpoint="random", decoder_layers=2).eval()
     if name == "univs_nano":
-        model.permutation = evenly
+        model.permutation = evenly(model)
     program = ClipProgram(model, task, SIZE, 2)
     exported = trace(program).module()
     frames = clip(3, 2)

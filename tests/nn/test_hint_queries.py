@@ -120,3 +120,23 @@ def test_grid_sample_is_the_oracle() -> None:
     want = F.grid_sample(features, grid[None], align_corners=False)[0].mean(-1).T
     read = hints.read(features, places, torch.zeros(5, dtype=torch.long))
     torch.testing.assert_close(read, want)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("training", [False, True])
+def test_a_gpu_reads_the_same(training: bool) -> None:
+    hints, features = made(training), ramp()
+    masks = torch.zeros(2, 48, 80, dtype=torch.bool)
+    masks[0, 8:12, 40:44] = masks[1, 20:30, 3] = True
+    frames = torch.tensor([1, 0])
+    found, expected = (
+        hints.to(device).read_masks(
+            features.to(device),
+            masks.to(device),
+            frames.to(device),
+            generator=torch.Generator().manual_seed(0),
+        )
+        for device in ("cuda", "cpu")
+    )
+    torch.testing.assert_close(found.cpu(), expected)

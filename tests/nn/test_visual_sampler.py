@@ -141,3 +141,24 @@ def test_wrong_arguments_are_refused() -> None:
         VisualSampler(0)
     with pytest.raises(ValueError, match=r"masks must be boolean \(O, 48, 64\), got \(1, 6, 8\)"):
         VisualSampler(2).masks(numbered(), numbered(), torch.ones(1, H, W, dtype=torch.bool))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("official_compat", [False, True])
+def test_a_gpu_draws_the_same(official_compat: bool) -> None:
+    sampler = VisualSampler(5, official_compat=official_compat)
+    empty = rectangle(0, 0, 0, 0)
+    masks = torch.stack([rectangle(0, 30, 0, 30), rectangle(17, 19, 9, 11), empty])
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.99, 0.99, 0.991, 0.991]])
+    there = numbered().cuda()
+    for place in (Tensor.cpu, Tensor.cuda):
+        on_gpu = (
+            sampler.masks(there, there, place(masks)),
+            sampler.boxes(there, there, place(boxes)),
+        )
+        here = numbered()
+        on_cpu = sampler.masks(here, here, masks), sampler.boxes(here, here, boxes)
+        for found, expected in zip(on_gpu, on_cpu, strict=True):
+            for a, b in zip(found, expected, strict=True):
+                torch.testing.assert_close(a.cpu(), b)

@@ -114,11 +114,12 @@ def read_hints(
         reader: of features.
         features: (T, C, h, w), the mask features of the clip.
         size: (height, width) of its frames.
-        keys: of each task, id -> number that is distinct over the tasks; None where ids are.
+        keys: of each task, id -> number that is distinct over the tasks. None: the ids are
+            distinct themselves, and stand for the numbers.
         generator: draws places in training.
 
     Returns:
-        Id or number -> (C,), the mean over all hints at the object, in hint order.
+        Number -> (C,), the mean over all hints at the object, in hint order.
 
     Raises:
         ValueError: a hint that does not fit the frames, or lies beyond the clip's end.
