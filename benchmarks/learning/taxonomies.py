@@ -152,8 +152,8 @@ def train_variant(variant: Variant, seed: int, out: Path, args: argparse.Namespa
 
 
 def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld]) -> Numbers:
-    """Return the AP on each dataset, and on what it alone names."""
-    found = {}
+    """Return the AP on each dataset, and on what it alone names, and the means of both."""
+    found: Numbers = {}
     for name, world in worlds.items():
         metric = TrackAP()
         for sample, task in asked(world, "vis"):
@@ -163,7 +163,15 @@ def numbers_of(predict: Predict, worlds: Mapping[str, SyntheticWorld]) -> Number
         assert world.vocabulary is not None
         only = {world.vocabulary.index(shape) for shape in named_by_one(name)} & of_class.keys()
         found[f"{name} only"] = fmean(of_class[i]["AP"] for i in only) if only else math.nan
-    return found
+    return found | means_of(found)
+
+
+def means_of(found: Numbers) -> Numbers:
+    """Return the means over datasets: of all classes, and of those that one dataset names."""
+    only = [value for name, value in found.items() if name.endswith(" only")]
+    every = [value for name, value in found.items() if not name.endswith(" only")]
+    known = [value for value in only if not math.isnan(value)]
+    return {"mean": fmean(every), "mean only": fmean(known) if known else math.nan}
 
 
 def parse() -> argparse.Namespace:

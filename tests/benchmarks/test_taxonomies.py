@@ -40,6 +40,7 @@ def test_a_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first = json.loads((tmp_path / "taxonomies.json").read_text())
     assert list(first["runs"]) == ["repeat first", *names]
     columns = [f"shapes_{x}{only}" for x in "abc" for only in ("", " only")]
+    columns += ["mean", "mean only"]
     assert all(list(run["0"]) == columns for run in first["runs"].values())
     assert (tmp_path / "no_presence_loss" / "seed_0" / "checkpoints").is_dir()
 
@@ -61,6 +62,12 @@ def test_variants_are_what_they_are_called(monkeypatch: pytest.MonkeyPatch) -> N
     assert configs["12 selected"].num_selected == 12
     assert len(configs["TMT-VIS, a + b + c"].union().vocabulary.thing_ids) == 12
     assert set(taxonomies.named_by_one("shapes_b")) == {"cross", "hexagon"}
+
+
+def test_means_are_over_datasets() -> None:
+    found = {"a": 0.3, "a only": 0.1, "b": 0.5, "b only": math.nan}
+    assert taxonomies.means_of(found) == pytest.approx({"mean": 0.4, "mean only": 0.1})
+    assert math.isnan(taxonomies.means_of({"b": 0.5, "b only": math.nan})["mean only"])
 
 
 def test_runs_are_averaged() -> None:
