@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from segblocks import PET
+from segblocks import EVS, PET, VOS, create_model
 from segblocks.nn.mask_pixels import even_numbers
 from segblocks.zoo import TarViS, TarViSConfig, UniVS
 
@@ -47,7 +47,21 @@ def rectangles(*corners: tuple[int, int], size: tuple[int, int] = (20, 30)) -> T
     return masks
 
 
-def evenly(model: UniVS) -> Callable[[int], Tensor]:
-    """Draw the pixels of a prompt as an exported program does, which cannot draw at random."""
-    tokens = model.video_policy(PET([(0, 0)])).tokens_per_prompt
-    return lambda count: even_numbers(torch.tensor([count]), tokens)[0]
+def prompted_model(name: str, **changes: Any) -> Any:
+    """A model that, prompted, draws pixels as an exported program does, which has no chance."""
+    model: Any = create_model(name, **changes).eval()
+    if isinstance(model, UniVS):
+        tokens = model.video_policy(PET([(0, 0)])).tokens_per_prompt
+        model.permutation = lambda count: even_numbers(torch.tensor([count]), tokens)[0]
+    return model
+
+
+# Hints to export with, and others of the same number.
+OTHER_HINTS = [
+    (VOS(rectangles((5, 7), (10, 2), size=(44, 51))), rectangles((0, 0), (20, 13), size=(44, 51))),
+    (PET([(10, 20), (30, 5)]), torch.tensor([[50.0, 20.0], [3.0, 60.0]])),
+    (
+        EVS(boxes=[(4, 4, 30, 40), (20, 10, 60, 33)]),
+        torch.tensor([[0.0, 0.0, 20.0, 20.0], [30.0, 30.0, 63.5, 64.0]]),
+    ),
+]

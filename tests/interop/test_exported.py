@@ -11,20 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from segblocks import EVS, PET, VIS, VOS, RefVOS, create_model
+from segblocks import PET, VIS, VOS, RefVOS, create_model
 from segblocks.interop.exported import ClipProgram, Signature, export_program, save_program, trace
-from tests.interop.small_models import SIZE, clip, evenly, rectangles, small_tarvis
+from tests.interop.small_models import (
+    OTHER_HINTS,
+    SIZE,
+    clip,
+    prompted_model,
+    rectangles,
+    small_tarvis,
+)
 
 HINTED = VOS(rectangles((5, 7), (30, 20)), ids=[4, 2])
-# Hints to export with, and others of the same number.
-OTHER_HINTS = [
-    (VOS(rectangles((5, 7), (10, 2), size=(44, 51))), rectangles((0, 0), (20, 13), size=(44, 51))),
-    (PET([(10, 20), (30, 5)]), torch.tensor([[50.0, 20.0], [3.0, 60.0]])),
-    (
-        EVS(boxes=[(4, 4, 30, 40), (20, 10, 60, 33)]),
-        torch.tensor([[0.0, 0.0, 20.0, 20.0], [30.0, 30.0, 63.5, 64.0]]),
-    ),
-]
 # All that a program of another process is allowed to know.
 RUNNER = """
 import sys
@@ -164,10 +162,9 @@ def test_nano_models_are_exported(name: str, task: Any) -> None:
 @pytest.mark.parametrize("name", ["gvseg_nano", "univs_nano"])
 @pytest.mark.parametrize(("task", "other"), OTHER_HINTS)
 def test_hints_are_an_input(name: str, task: Any, other: torch.Tensor) -> None:
-    model: Any = create_model(name, checkpoint="random", decoder_layers=2).eval()
-    if name == "univs_nano":
-        model.permutation = evenly(model)
-    program = ClipProgram(model, task, SIZE, 2)
+    program = ClipProgram(
+        prompted_model(name, checkpoint="random", decoder_layers=2), task, SIZE, 2
+    )
     exported = trace(program).module()
     frames = clip(3, 2)
     with torch.no_grad():

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from segblocks import VIS, VOS, VPS, RefVOS, create_model
+from segblocks import VIS, VOS, VPS, RefVOS
 from segblocks.interop.exported import ClipProgram, Signature
 from segblocks.interop.onnx import export_onnx, read_signature
 from segblocks.tasks import Task
 from segblocks.zoo.clip_model import ClipModel
-from tests.interop.small_models import SIZE, clip, evenly, rectangles, small_tarvis
+from tests.interop.small_models import (
+    OTHER_HINTS,
+    SIZE,
+    clip,
+    prompted_model,
+    rectangles,
+    small_tarvis,
+)
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -60,10 +67,15 @@ def test_onnxruntime_agrees_for_hints_that_the_export_has_not_seen(tmp_path: Pat
     ],
 )
 def test_nano_models(name: str, task: Task, hints: Any, tmp_path: Path) -> None:
-    model: Any = create_model(name)
-    if name == "univs_nano":
-        model.permutation = evenly(model)
-    check(model, task, 2, tmp_path / "model.onnx", *hints)
+    check(prompted_model(name), task, 2, tmp_path / "model.onnx", *hints)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gvseg_nano", "univs_nano"])
+@pytest.mark.parametrize(("task", "other"), OTHER_HINTS)
+def test_hints_are_an_input(name: str, task: Task, other: torch.Tensor, tmp_path: Path) -> None:
+    model = prompted_model(name, checkpoint="random", decoder_layers=2)
+    check(model, task, 2, tmp_path / "model.onnx", other)
 
 
 def test_a_missing_folder_is_said_before_the_work(tmp_path: Path) -> None:
