@@ -40,7 +40,8 @@ def take_from_relative(model: Any, relative: Any) -> float:
     same sizes: deformable and temporal layers, masked cross-attention, self-attention and
     feed-forward blocks in their order, and the embedding of masks, of TarViS that of hinted
     objects, or of instances where the model takes no hints. Learned queries of instances are taken
-    as far as both have them. Classes, and whatever only the one has, stay as they are.
+    as far as both have them; TarViS, whose instances share one position, takes the mean of those of
+    another system. Classes, and whatever only the one has, stay as they are.
 
     Args:
         model: changed in place; of the zoo, or with ``backbone``, ``neck`` and ``decoder`` alike.
@@ -87,11 +88,10 @@ def _pairs(model: Any, relative: Any) -> Iterator[tuple[State, State]]:
         yield mine.norm.state_dict(), other.norm.state_dict()
         head, known_head = (_embedding(p.mask_head, group) for p in (mine, other))
         yield head.state_dict(), known_head.state_dict()
-    learned, known = _instance_queries(model), _instance_queries(relative)
-    count = min(len(learned["content"]), len(known["content"])) if learned and known else 0
-    if count:
+    if (learned := _instance_queries(model)) and (known := _instance_queries(relative)):
+        count = min(len(queries["content"]) for queries in (learned, known))
         first, same = ({k: v[:count] for k, v in side.items()} for side in (learned, known))
-        yield first, same
+        yield first, {**same, "position": _as_many(same["position"], len(first["position"]))}
 
 
 def _of(decoder: Any, kinds: tuple[type[nn.Module], ...]) -> list[Any]:
@@ -106,13 +106,20 @@ def _embedding(mask_head: Any, group: str) -> nn.Module:
 
 
 def _instance_queries(model: Any) -> dict[str, Tensor]:
-    """Content and position (Q, C) of learned queries of instances; nothing where there are none."""
+    """Content (Q, C) and position of learned queries of instances; empty where there are none.
+
+    The position is (Q, C), or (1, C) where all queries share one.
+    """
     if hasattr(model, "query_content"):
         return {"content": model.query_content, "position": model.query_position}
     if isinstance(queries := getattr(model, "queries", None), TarViSQueries):
-        position = queries.type_embedding(_INSTANCES)
-        return {"content": queries.instance, "position": position.expand_as(queries.instance)}
+        return {"content": queries.instance, "position": queries.type_embedding(_INSTANCES)}
     return {}
+
+
+def _as_many(positions: Tensor, count: int) -> Tensor:
+    """Repeat the position that all share, or average them where one must do for all."""
+    return positions.mean(0, keepdim=True) if count == 1 else positions.expand(count, -1)
 
 
 @torch.no_grad()

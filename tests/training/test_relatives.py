@@ -57,6 +57,16 @@ def test_queries_of_instances_are_taken_with_their_type(name: str, head: str) ->
     assert torch.equal(other.query_position, model.query_position[:45])
 
 
+def test_one_position_for_all_is_the_mean_of_those_of_the_relative() -> None:
+    torch.manual_seed(0)
+    relative = create_model("mask2former_vis_nano")
+    model = create_model("tarvis_nano", checkpoint="random", num_instance_queries=15)
+    assert take_from_relative(model, relative) > 0.8
+    assert torch.equal(model.queries.instance, relative.query_content[:15])
+    shared = relative.query_position[:15].mean(0, keepdim=True)
+    torch.testing.assert_close(model.queries.type_embedding("instance"), shared, rtol=0, atol=0)
+
+
 def test_what_the_relative_lacks_stays() -> None:
     torch.manual_seed(0)
     model = create_model("univs_nano", checkpoint="random")
