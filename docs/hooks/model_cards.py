@@ -49,11 +49,6 @@ Keyword arguments of `create_model` change it.
 """
 
 
-def on_config(config: Any) -> None:
-    """Put the cards where the navigation says ``zoo/``."""
-    config["nav"] = _filled(config["nav"])
-
-
 def on_files(files: Any, config: Any) -> None:
     """Add the cards to the pages."""
     for entry in without_weights():
@@ -98,11 +93,3 @@ def _table(rows: dict[str, str]) -> str:
     return "\n".join(
         ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
     )
-
-
-def _filled(entry: Any) -> Any:
-    if isinstance(entry, list):
-        return [_filled(part) for part in entry]
-    if isinstance(entry, dict):
-        return {title: _filled(part) for title, part in entry.items()}
-    return [f"{SECTION}{e.name}.md" for e in without_weights()] if entry == SECTION else entry

@@ -29,11 +29,6 @@ _ADDRESSES = {readme: address for address, readme in PAGES.items()}
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+\.(?:md|png|svg|jpg))(?=[)#])")
 
 
-def on_config(config: Any) -> None:
-    """Put the pages of a section where the navigation says ``section/``."""
-    config["nav"] = _filled(config["nav"])
-
-
 def on_files(files: Any, config: Any) -> None:
     """Add the pages to those of ``docs``."""
     for address, readme in PAGES.items():
@@ -65,13 +60,3 @@ def _plots(address: str) -> str:
         lines += [f"![times beside those of segblocks, {plot.stem}]({there})", ""]
     lines += ["All figures, with the machine: [benchmarks](../../../docs/benchmarks.md).", ""]
     return "\n".join(lines)
-
-
-def _filled(entry: Any) -> Any:
-    if isinstance(entry, list):
-        return [_filled(part) for part in entry]
-    if isinstance(entry, dict):
-        return {title: _filled(part) for title, part in entry.items()}
-    if not entry.endswith("/"):
-        return entry
-    return [address for address in PAGES if address.startswith(entry)]

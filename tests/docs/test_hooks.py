@@ -13,6 +13,8 @@ from segblocks.zoo.registry import get_entry
 from tests.docs.pages import ROOT
 
 pytest.importorskip("mkdocs")
+from mkdocs.structure.files import File, Files
+
 pytest.importorskip("griffe")
 pytest.importorskip("latex2mathml")
 
@@ -42,13 +44,18 @@ def test_each_kernel_and_each_card_is_a_page() -> None:
 
 
 def test_folders_of_the_navigation_are_filled() -> None:
-    config = {"nav": [{"Start": "index.md"}, {"Kernels": ["kernels.md", {"Each": "kernels/"}]}]}
-    hook("readme_pages").on_config(config)
-    assert config["nav"][0] == {"Start": "index.md"}
-    overview, each = config["nav"][1]["Kernels"]
-    assert overview == "kernels.md"
-    assert "kernels/space_time_attention.md" in each["Each"]
-    assert all(address.startswith("kernels/") for address in each["Each"])
+    config = {"nav": []}
+    config["nav"] = [
+        {"Start": "index.md"},
+        {"Kernels": ["kernels.md", {"Each": "kernels/"}, "zoo/"]},
+    ]
+    there = ("index.md", "kernels.md", "kernels/b.png", "kernels/b.md", "kernels/a.md", "zoo/c.md")
+    pages = Files(
+        [File(address, src_dir=None, dest_dir="", use_directory_urls=True) for address in there]
+    )
+    hook("navigation").on_files(pages, config)
+    each = {"Each": ["kernels/b.md", "kernels/a.md"]}
+    assert config["nav"] == [{"Start": "index.md"}, {"Kernels": ["kernels.md", each, ["zoo/c.md"]]}]
 
 
 def test_a_model_without_weights_has_a_card_of_what_the_zoo_knows() -> None:
@@ -56,10 +63,6 @@ def test_a_model_without_weights_has_a_card_of_what_the_zoo_knows() -> None:
     names = {entry.name for entry in cards.without_weights()}
     shipped = {path.parent.name for path in ROOT.glob("segblocks/zoo/weights/*/README.md")}
     assert names == set(list_models()) - shipped
-    config = {"nav": [{"Cards": ["models/", "zoo/"]}]}
-    cards.on_config(config)
-    assert config["nav"][0]["Cards"][0] == "models/"
-    assert set(config["nav"][0]["Cards"][1]) == {f"zoo/{name}.md" for name in names}
     text = cards.card(get_entry("tarvis_resnet50"))
     assert "| parameters | 57.0 M |" in text
     assert "`tarvis_finetune_resnet50`" in text
