@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
+from segblocks.ops.mask_fit import fit_mask_embeddings
 from segblocks.ops.mask_iou import mask_iou
 from segblocks.ops.mask_pool import mask_pool
 from segblocks.ops.resize import resize_features, resize_logits
@@ -21,6 +22,7 @@ __all__ = [
     "RLE",
     "MaskFromFeatures",
     "backend_report",
+    "fit_mask_embeddings",
     "label_map_from_masks",
     "mask_iou",
     "mask_pool",

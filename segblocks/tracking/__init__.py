@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segblocks.tracking.given_masks import GivenMasks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker, select_instances
 from segblocks.tracking.labelled import LabelledTrack, LabelledTracker, select_labelled
 from segblocks.tracking.linking import link_masks
@@ -13,6 +14,7 @@ from segblocks.tracking.semantic import SemanticJoiner, class_map
 from segblocks.tracking.shape_position import QuerySlots, ShapePositionMatcher
 
 __all__ = [
+    "GivenMasks",
     "HintedObject",
     "InstanceTrack",
     "InstanceTracker",

@@ -98,11 +98,10 @@ class ObjectTracker:
             At most one VOS and one PET, with clip-local frames and this tracker's ids.
         """
         masks = self._known_masks()
-        for frame, given in self._given("mask", start, num_frames).items():
+        for frame, given in self.given_masks(start, num_frames).items():
             here = masks.setdefault(frame, {})
             padded = next(iter(here.values())).shape if here else self.model_size
-            for i, values in given:
-                here[i] = _pad(resize_mask(np.any(values, axis=0), self.model_size), padded)
+            here |= {i: _pad(mask, padded) for i, mask in given.items()}
         shown = {object_id for by_id in masks.values() for object_id in by_id}
         points: dict[int, list[tuple[int, NDArray[np.float64]]]] = {}
         for frame, given in self._given("point", start, num_frames).items():
@@ -124,6 +123,21 @@ class ObjectTracker:
             tasks.append(PET(stacks, {f: [i for i, _ in given] for f, given in points.items()}))
         self._asked = tuple(object_id for task in tasks for object_id in task.object_ids)
         return tasks
+
+    def given_masks(self, start: int, num_frames: int) -> dict[int, dict[int, NDArray[np.bool_]]]:
+        """Return the masks that the user gives on the frames of a clip.
+
+        Args:
+            start: index in the video of the clip's first frame.
+            num_frames: of the clip.
+
+        Returns:
+            Clip-local frame -> id -> mask of ``model_size``.
+        """
+        return {
+            frame: {i: resize_mask(np.any(values, axis=0), self.model_size) for i, values in given}
+            for frame, given in self._given("mask", start, num_frames).items()
+        }
 
     def asked(self, num_objects: int) -> tuple[int, ...]:
         """Say which objects the model's next output is about, in its order.

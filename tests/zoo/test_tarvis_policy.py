@@ -215,3 +215,28 @@ def test_a_policy_remembers_nothing_of_a_video() -> None:
     policy = TarViSPolicy(VIS(["cat"]))
     clip = output(scores([0.9, 0.1]), everywhere(1.0), everywhere(0.0))
     assert run(policy, [clip])[0][0].ids == run(policy, [clip])[0][0].ids == (1,)
+
+
+def test_given_masks_are_fitted_where_that_is_asked_for() -> None:
+    """An object that the model sees nowhere is shown where it was given, and after."""
+    torch.manual_seed(0)
+    features = torch.zeros(1, 2, 2, 4, 4)
+    features[:, :, 0, :, :2] = 1.0
+    features[:, :, 1, :, 2:] = 1.0
+    embeddings = -torch.ones(1, 1, 2)
+    clip = ClipOutput(
+        (Prediction(embeddings, embeddings),),
+        features,
+        {"object": slice(0, 1)},
+        SIZE,
+        (0, 1),
+        object_slices=(slice(0, 1),),
+        object_ids=(1,),
+    )
+    task = VOS(np.arange(SIZE[1])[None, None].repeat(SIZE[0], 1) < SIZE[1] // 2)
+    shown = {}
+    for fit in (False, True):
+        policy = TarViSPolicy(task, clip_length=2, overlap=1, fit_masks=fit)
+        frames, _ = run(policy, [clip, clip])
+        shown[fit] = [frame.masks[0].mean() for frame in frames]
+    assert shown == {False: [0.0] * 3, True: [0.5] * 3}

@@ -39,6 +39,8 @@ class TarViSConfig(ClipConfig):
         short_side: to which frames are resized at inference where nothing else is asked for; None
             takes that of the official configuration for the task.
         clip_length: frames of a clip at inference, likewise; half of them overlap the next clip.
+        fit_masks: whether the masks of objects are fitted to those that were given at inference,
+            see :class:`~segblocks.zoo.tarvis.policy.TarViSPolicy`; not in the paper.
 
     Raises:
         ValueError: numbers that are not positive, vocabularies that are no tuple of names, or cells
@@ -57,6 +59,7 @@ class TarViSConfig(ClipConfig):
     padding_value: float = 128.0
     short_side: int | None = None
     clip_length: int | None = None
+    fit_masks: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

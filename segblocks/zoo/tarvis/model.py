@@ -183,10 +183,10 @@ class TarViS(ClipModel):
 
         Args:
             task: as in :meth:`forward`, with hints on frames of the video.
-            settings: of :class:`TarViSPolicy`; short side and length of clips are the model's own
-                by default.
+            settings: of :class:`TarViSPolicy`; short side, length of clips and whether masks are
+                fitted are the model's own by default.
         """
-        for name in ("short_side", "clip_length"):
+        for name in ("short_side", "clip_length", "fit_masks"):
             if settings.get(name) is None:
                 settings[name] = getattr(self.config, name)
         return TarViSPolicy(self.check_tasks(as_tasks(task)), **settings)

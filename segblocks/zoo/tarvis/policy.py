@@ -21,6 +21,7 @@ from segblocks.tracking.clips import (
     selected_logits,
 )
 from segblocks.tracking.full_size import full_size_masks
+from segblocks.tracking.given_masks import GivenMasks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker
 from segblocks.tracking.objects import ObjectTracker
 from segblocks.tracking.overlap import LogitRows
@@ -60,11 +61,13 @@ class TarViSState(VideoState):
         instances: tracks of VIS and VPS.
         semantic: classes of pixels in VPS.
         objects: hinted objects of all VOS and PET tasks.
+        given: what their given masks look like, where embeddings are fitted to them.
     """
 
     instances: InstanceTracker | None = None
     semantic: SemanticJoiner | None = None
     objects: ObjectTracker | None = None
+    given: GivenMasks | None = None
 
 
 class _Finished(NamedTuple):
@@ -99,6 +102,10 @@ class TarViSPolicy:
         long_side: the longest that the long side gets by that (official: 1333).
         max_instances: that VIS takes from one clip (official: 10).
         min_score: VPS takes instances and shows tracks above it (official: 0.5).
+        fit_masks: move the embeddings of objects whose masks were given, in every clip, until they
+            show these masks on their frames, see
+            :class:`~segblocks.tracking.given_masks.GivenMasks`. Neither paper nor official code
+            do so; it is for models that have seen little.
         official_compat: join clips as the official code does where that changes numbers: on shared
             frames it keeps the instances of the earlier clip and, roughly, the hinted objects of
             the later one, where the default averages their logits; and it links instances by masks
@@ -125,6 +132,7 @@ class TarViSPolicy:
         long_side: int = _LONG_SIDE,
         max_instances: int = 10,
         min_score: float = 0.5,
+        fit_masks: bool = False,
         official_compat: bool = False,
     ) -> None:
         self.tasks = as_tasks(tasks)
@@ -136,6 +144,7 @@ class TarViSPolicy:
         self.long_side = long_side
         self.max_instances = max_instances
         self.min_score = min_score
+        self.fit_masks = fit_masks
         self.official_compat = official_compat
         self._category = next((t for t in self.tasks if isinstance(t, CategoryTask)), None)
         self._vocabulary = self._category.resolve() if self._category else None
@@ -149,6 +158,8 @@ class TarViSPolicy:
             state.objects = ObjectTracker(
                 self._hinted, size, model_size, official_compat=self.official_compat
             )
+            if self.fit_masks:
+                state.given = GivenMasks()
             if self._category is None:
                 state.next_start = state.objects.first_frame
         if self._vocabulary is not None:
@@ -191,7 +202,11 @@ class TarViSPolicy:
             queries = classes.long() + output.groups["semantic"].start
             semantic = state.semantic.update(selected_logits(output, queries), len(done))
         if state.objects is not None:
-            logits = _object_logits(output, state.objects.asked(len(output.object_slices)))
+            ids = state.objects.asked(len(output.object_slices))
+            if state.given is not None:
+                state.given.remember(output, state.objects.given_masks(start, num_frames))
+                output = state.given.fitted(output, ids)
+            logits = _object_logits(output, ids)
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
         finished = _Finished(start, instances, semantic, objects)
         return (self._frame(state, finished, t) for t in done)
