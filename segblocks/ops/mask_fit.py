@@ -22,8 +22,9 @@ def fit_mask_embeddings(
     A pixel's logit is the largest inner product of its features with an embedding. What is
     minimised by L-BFGS is the mean binary cross-entropy over all pixels, and ``pull`` times the
     squared distance from where the embeddings began, each channel in units of its root mean square
-    over the pixels. The defaults are no one's but ours: 20 steps reach the minimum to within a hundredth
-    of what there is to gain on real frames, and a pull from 1e-4 to 1e-2 gives the same masks.
+    over the pixels. The defaults are no one's but ours: 20 steps reach the minimum to within a
+    hundredth of what there is to gain on real frames, and a pull from 1e-4 to 1e-2 gives the same
+    masks.
 
     Args:
         embeddings: (q, C), of one object, floating point.
