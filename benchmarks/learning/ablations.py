@@ -30,14 +30,14 @@ from segblocks.training.initial import load_initial
 from segblocks.training.step import TrainingStep
 from segblocks.zoo.tarvis import TARVIS_NANO, TarViS
 
-# The small model with half of its decoder's layers and queries. Its masks are not fitted to given
-# ones, which would hide what the decoder has learnt.
+# The small model with half of its decoder's layers and queries. Its masks are not propagated, which
+# would hide what the decoder has learnt.
 CONFIG = replace(
     TARVIS_NANO,
     vocabularies=("synthetic",),
     decoder_layers=3,
     num_instance_queries=20,
-    fit_masks=False,
+    propagation=0.0,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segblocks.nn.backbone import TimmBackbone
+from segblocks.ops import describe_cells
 from segblocks.training.initial import load_backbone
 
 STRIDE = 8
@@ -38,23 +39,12 @@ class FrozenBackbone:
         return {stride: level[0, 0] for stride, level in self._net(pixels[None]).items()}
 
 
-def describe_cells(levels: dict[int, Tensor], strides: Sequence[int]) -> Tensor:
-    """Put levels together at stride 8, each of unit length in each cell.
+def cells_of(levels: Mapping[int, Tensor], strides: Sequence[int]) -> Tensor:
+    """Put levels together at stride 8, each of unit length in each cell, (C, h, w).
 
     Args:
         levels: of `FrozenBackbone`.
         strides: which of them.
-
-    Returns:
-        (C, h, w); the product of two cells is the mean cosine over the levels.
     """
-    size = levels[STRIDE].shape[-2:]
-    parts = []
-    for stride in strides:
-        level = levels[stride][None]
-        if stride < STRIDE:
-            level = F.avg_pool2d(level, STRIDE // stride)
-        elif stride > STRIDE:
-            level = F.interpolate(level, size=size, mode="bilinear", align_corners=False)
-        parts.append(F.normalize(level[0], dim=0))
-    return torch.cat(parts) / len(parts) ** 0.5
+    height, width = levels[STRIDE].shape[-2:]
+    return describe_cells([levels[stride][None] for stride in strides], (height, width))[0]

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import label as connected_components
 from torch import Tensor
 
-from benchmarks.learning.features import STRIDE, describe_cells
-
-# Of the grid, at once; fewer need less of the other frames, and more calls.
-_ROWS = 6
+from benchmarks.learning.features import STRIDE, cells_of
+from segblocks.ops import LabelledCells, propagate_labels
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,6 @@ class PropagationSettings:
     similarity: float | None = 0.5
 
 
-@dataclass
-class _Memory:
-    """A frame that votes."""
-
-    cells: Tensor  # (h * w, C)
-    labels: Tensor  # (h * w, L), each row sums to 1
-
-
 def propagate(
     frames: Iterable[NDArray[np.uint8]],
     hints: Mapping[int, Mapping[int, NDArray[np.bool_]]],
@@ -74,25 +64,28 @@ def propagate(
         (H, W), the label of each pixel, 0 where none; all 0 before the first hint.
     """
     names = [0, *sorted({label for given in hints.values() for label in given})]
-    anchors: list[_Memory] = []
-    before: _Memory | None = None
+    anchors: list[LabelledCells] = []
+    before: LabelledCells | None = None
     for t, frame in enumerate(frames):
-        grid = describe_cells(backbone(frame), settings.strides)
-        cells, size = grid.flatten(1).T.contiguous(), (grid.shape[1], grid.shape[2])
+        cells = cells_of(backbone(frame), settings.strides)
+        size = (cells.shape[1], cells.shape[2])
         found = np.zeros(frame.shape[:2], np.int64)
         labels = None
         if before is not None:
-            memories = [*anchors, before]
-            windows = [settings.first_window] * len(anchors) + [settings.window]
-            labels = _vote(cells, memories, windows, size, settings)
-            found = np.array(names)[_enlarge(labels, size, frame.shape[:2])]
+            labels = propagate_labels(
+                cells,
+                [*anchors, before._replace(reach=_reach(settings.window, size))],
+                neighbours=settings.neighbours,
+                temperature=settings.temperature,
+            )
+            found = np.array(names)[_enlarge(labels, frame.shape[:2])]
         if t in hints:
             for label, mask in hints[t].items():
                 found[mask] = label
             index = torch.tensor(np.searchsorted(names, found))
             labels = _shrink(F.one_hot(index, len(names)).float(), size)
         if labels is not None:
-            before = _Memory(cells, labels)
+            before = LabelledCells(cells, labels, _reach(settings.first_window, size))
             anchors += [before] if t in hints else []
         yield found
 
@@ -117,7 +110,7 @@ def grow_point(
     disc = np.hypot(x - point[0], y - point[1]) <= radius
     if settings.similarity is None or backbone is None:
         return disc
-    grid = describe_cells(backbone(frame), settings.strides)
+    grid = cells_of(backbone(frame), settings.strides)
     own = grid[:, int(point[1] + 0.5) // STRIDE, int(point[0] + 0.5) // STRIDE]
     cosines = torch.einsum("chw,c->hw", grid, own)[None, None]
     cosines = F.interpolate(cosines, scale_factor=STRIDE, mode="bilinear", align_corners=False)
@@ -127,54 +120,21 @@ def grow_point(
     return parts == parts[disc][0]
 
 
-def _vote(
-    cells: Tensor,
-    memories: list[_Memory],
-    windows: list[float | None],
-    size: tuple[int, int],
-    settings: PropagationSettings,
-) -> Tensor:
-    height, width = size
-    reach = [height + width if w is None else max(1, round(w * min(size))) for w in windows]
-    found = []
-    for top in range(0, height, _ROWS):
-        bottom = min(height, top + _ROWS)
-        similar, labels = [], []
-        for memory, steps in zip(memories, reach, strict=True):
-            first, last = max(0, top - steps), min(height, bottom + steps)
-            near = slice(first * width, last * width)
-            product = cells[top * width : bottom * width] @ memory.cells[near].T
-            far = _beyond((top, bottom), (first, last), width, steps)
-            similar.append(product.masked_fill_(far, -torch.inf))
-            labels.append(memory.labels[near])
-        all_similar = torch.cat(similar, dim=1)
-        best = all_similar.topk(min(settings.neighbours, all_similar.shape[1]), dim=1)
-        weights = (best.values / settings.temperature).softmax(dim=1)
-        found.append(torch.einsum("nk,nkl->nl", weights, torch.cat(labels)[best.indices]))
-    return torch.cat(found)
-
-
-def _beyond(rows: tuple[int, int], others: tuple[int, int], width: int, steps: int) -> Tensor:
-    """Which cells of ``others`` are more than ``steps`` from those of ``rows``, up or sideways."""
-    x = torch.arange(width)
-    far_up = (torch.arange(*rows)[:, None] - torch.arange(*others)).abs() > steps
-    far_sideways = (x[:, None] - x).abs() > steps
-    return (far_up[:, None, :, None] | far_sideways[None, :, None]).flatten(2).flatten(0, 1)
+def _reach(window: float | None, size: tuple[int, int]) -> int | None:
+    """A fraction of the shorter side in cells."""
+    return None if window is None else max(1, round(window * min(size)))
 
 
 def _shrink(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """The part of each cell that each label has: (H, W, L) to (h * w, L)."""
+    """The part of each cell that each label has: (H, W, L) to (L, h, w)."""
     planes = labels.permute(2, 0, 1)[None]
     height, width = planes.shape[-2:]
     padding = (0, size[1] * STRIDE - width, 0, size[0] * STRIDE - height)
     planes = F.pad(planes, padding, mode="replicate")
-    return F.avg_pool2d(planes, STRIDE)[0].flatten(1).T
+    return F.avg_pool2d(planes, STRIDE)[0]
 
 
-def _enlarge(
-    labels: Tensor, size: tuple[int, int], frame_size: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """The column of the strongest label of each pixel, (H, W)."""
-    planes = labels.T.unflatten(1, size)[None]
-    planes = F.interpolate(planes, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+def _enlarge(labels: Tensor, frame_size: tuple[int, ...]) -> NDArray[np.int64]:
+    """The column of the strongest label of each pixel, (H, W), from (L, h, w)."""
+    planes = F.interpolate(labels[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
     return planes[0, :, : frame_size[0], : frame_size[1]].argmax(dim=0).numpy()

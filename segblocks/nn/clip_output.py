@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,8 @@ class ClipOutput:
         object_slices: the queries of each hinted object, in task order, then hint order.
         object_ids: the id of each hinted object, in the same order.
         state: the video's state, or None.
+        backbone_features: stride -> (B, T, C, h, w) of the padded clip, of models whose videos are
+            joined with their help.
 
     Example:
         >>> z = torch.zeros(1, 2, 8)
@@ -79,6 +81,7 @@ class ClipOutput:
     object_slices: tuple[slice, ...] = ()
     object_ids: tuple[int, ...] = ()
     state: Any = None
+    backbone_features: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
 
     @property
     def mask_embeddings(self) -> tuple[Tensor, ...]:

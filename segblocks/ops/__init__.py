@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segblocks.ops.label_map import label_map_from_masks, masks_from_label_map
-from segblocks.ops.mask_fit import fit_mask_embeddings
+from segblocks.ops.label_propagation import LabelledCells, describe_cells, propagate_labels
 from segblocks.ops.mask_iou import mask_iou
 from segblocks.ops.mask_pool import mask_pool
 from segblocks.ops.resize import resize_features, resize_logits
@@ -20,9 +20,10 @@ from segblocks_kernels import (
 
 __all__ = [
     "RLE",
+    "LabelledCells",
     "MaskFromFeatures",
     "backend_report",
-    "fit_mask_embeddings",
+    "describe_cells",
     "label_map_from_masks",
     "mask_iou",
     "mask_pool",
@@ -30,6 +31,7 @@ __all__ = [
     "masks_from_label_map",
     "ms_deform_attn",
     "ms_deform_attn_fused",
+    "propagate_labels",
     "ragged_cross_attention",
     "resize_features",
     "resize_logits",

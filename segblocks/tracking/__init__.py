@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segblocks.tracking.given_masks import GivenMasks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker, select_instances
 from segblocks.tracking.labelled import LabelledTrack, LabelledTracker, select_labelled
 from segblocks.tracking.linking import link_masks
+from segblocks.tracking.object_propagation import ObjectPropagation
 from segblocks.tracking.objects import HintedObject, ObjectTracker
 from segblocks.tracking.overlap import LogitRows, join
 from segblocks.tracking.policy import VideoPolicy, VideoState
@@ -14,13 +14,13 @@ from segblocks.tracking.semantic import SemanticJoiner, class_map
 from segblocks.tracking.shape_position import QuerySlots, ShapePositionMatcher
 
 __all__ = [
-    "GivenMasks",
     "HintedObject",
     "InstanceTrack",
     "InstanceTracker",
     "LabelledTrack",
     "LabelledTracker",
     "LogitRows",
+    "ObjectPropagation",
     "ObjectTracker",
     "PromptMemory",
     "PromptTokens",

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from benchmarks.learning import clips, propagation, synthetic, tune
+from benchmarks.learning import clips, synthetic, tune
 from benchmarks.learning.baselines import (
     Predict,
     all_baselines,
@@ -101,33 +101,6 @@ def test_propagation_follows_a_texture_and_repetition_does_not() -> None:
     # Out of a window that is narrower than a step, the band cannot be found.
     narrow = replace(SETTINGS, window=0.125, first_window=0.125)
     assert j_and_f(partial(propagate_first, settings=narrow, backbone=patches), moving) < 0.8
-
-
-@pytest.mark.parametrize("size", [(7, 5), (13, 20), (1, 9)])
-@pytest.mark.parametrize("windows", [(None, 0.3), (0.5, None)])
-def test_votes_are_those_of_all_cells_in_reach(
-    size: tuple[int, int], windows: tuple[float | None, ...]
-) -> None:
-    generator = torch.Generator().manual_seed(0)
-    count = size[0] * size[1]
-    cells, *others = torch.randn(3, count, 8, generator=generator, dtype=torch.float64)
-    labels = torch.rand(2, count, 3, generator=generator, dtype=torch.float64)
-    places = [(i // size[1], i % size[1]) for i in range(count)]
-    expected = torch.zeros(count, 3, dtype=torch.float64)
-    for i, (y, x) in enumerate(places):
-        votes = []
-        for known, label, window in zip(others, labels, windows, strict=True):
-            reach = math.inf if window is None else max(1, round(window * min(size)))
-            near = [j for j, (v, u) in enumerate(places) if max(abs(v - y), abs(u - x)) <= reach]
-            votes += [(float(cells[i] @ known[j]), label[j]) for j in near]
-        votes.sort(key=lambda vote: -vote[0])
-        weights = torch.tensor([cosine for cosine, _ in votes[:4]], dtype=torch.float64)
-        for weight, (_, label) in zip((weights / 0.5).softmax(0), votes[:4], strict=True):
-            expected[i] += weight * label
-    memories = [propagation._Memory(c, label) for c, label in zip(others, labels, strict=True)]
-    settings = replace(SETTINGS, neighbours=4, temperature=0.5)
-    found = propagation._vote(cells, memories, [*windows], size, settings)
-    torch.testing.assert_close(found, expected)
 
 
 def test_features_of_a_frozen_backbone_follow_it_too() -> None:

@@ -217,9 +217,8 @@ def test_a_policy_remembers_nothing_of_a_video() -> None:
     assert run(policy, [clip])[0][0].ids == run(policy, [clip])[0][0].ids == (1,)
 
 
-def test_given_masks_are_fitted_where_that_is_asked_for() -> None:
+def test_masks_are_propagated_where_that_is_asked_for() -> None:
     """An object that the model sees nowhere is shown where it was given, and after."""
-    torch.manual_seed(0)
     features = torch.zeros(1, 2, 2, 4, 4)
     features[:, :, 0, :, :2] = 1.0
     features[:, :, 1, :, 2:] = 1.0
@@ -235,8 +234,14 @@ def test_given_masks_are_fitted_where_that_is_asked_for() -> None:
     )
     task = VOS(np.arange(SIZE[1])[None, None].repeat(SIZE[0], 1) < SIZE[1] // 2)
     shown = {}
-    for fit in (False, True):
-        policy = TarViSPolicy(task, clip_length=2, overlap=1, fit_masks=fit)
-        frames, _ = run(policy, [clip, clip])
-        shown[fit] = [frame.masks[0].mean() for frame in frames]
-    assert shown == {False: [0.0] * 3, True: [0.5] * 3}
+    for share in (0.0, 0.75):
+        policy = TarViSPolicy(task, clip_length=2, overlap=1, propagation=share)
+        frames, _ = run(policy, [clip, replace(clip, frame_indices=(1, 2))])
+        shown[share] = [frame.masks[0].mean() for frame in frames]
+    assert shown == {0.0: [0.0] * 3, 0.75: [0.5] * 3}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_propagation_is_from_0_to_1(share: float) -> None:
+    with pytest.raises(ValueError, match=f"propagation must be from 0 to 1, got {share}"):
+        TarViSPolicy(VOS(MASK), propagation=share)

@@ -42,7 +42,7 @@ TARVIS_NANO = TarViSConfig(
     size_multiple=32,
     short_side=256,
     clip_length=20,
-    fit_masks=True,
+    propagation=0.75,
     pixel_mean=(127.0, 127.0, 127.0),
     pixel_std=(128.0, 128.0, 128.0),
 )

@@ -39,7 +39,7 @@ class TarViSConfig(ClipConfig):
         short_side: to which frames are resized at inference where nothing else is asked for; None
             takes that of the official configuration for the task.
         clip_length: frames of a clip at inference, likewise; half of them overlap the next clip.
-        fit_masks: whether the masks of objects are fitted to those that were given at inference,
+        propagation: share of the masks of hinted objects that is propagated by looks at inference,
             see :class:`~segblocks.zoo.tarvis.policy.TarViSPolicy`; not in the paper.
 
     Raises:
@@ -59,7 +59,7 @@ class TarViSConfig(ClipConfig):
     padding_value: float = 128.0
     short_side: int | None = None
     clip_length: int | None = None
-    fit_masks: bool = False
+    propagation: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

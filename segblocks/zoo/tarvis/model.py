@@ -109,7 +109,8 @@ class TarViS(ClipModel):
                 or features or indices of other frames.
         """
         tasks = self.check_tasks(as_tasks(task))
-        levels, size = self.neck(self.features_of(frames, features)), size_of(frames)
+        features = self.features_of(frames, features)
+        levels, size = self.neck(features), size_of(frames)
         asked = self._ask(tasks, levels, size)
         predictions = self.decoder(asked.queries, self.decoder.context(levels)).predictions
         indices = self.frame_indices(frame_indices, frames.shape[1], state)
@@ -124,6 +125,7 @@ class TarViS(ClipModel):
             object_slices=asked.object_slices,
             object_ids=asked.object_ids,
             state=state,
+            backbone_features=features,
         )
 
     def forward_clips(
@@ -183,10 +185,10 @@ class TarViS(ClipModel):
 
         Args:
             task: as in :meth:`forward`, with hints on frames of the video.
-            settings: of :class:`TarViSPolicy`; short side, length of clips and whether masks are
-                fitted are the model's own by default.
+            settings: of :class:`TarViSPolicy`; short side, length of clips and the share of
+                propagated masks are the model's own by default.
         """
-        for name in ("short_side", "clip_length", "fit_masks"):
+        for name in ("short_side", "clip_length", "propagation"):
             if settings.get(name) is None:
                 settings[name] = getattr(self.config, name)
         return TarViSPolicy(self.check_tasks(as_tasks(task)), **settings)

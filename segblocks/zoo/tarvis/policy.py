@@ -21,8 +21,8 @@ from segblocks.tracking.clips import (
     selected_logits,
 )
 from segblocks.tracking.full_size import full_size_masks
-from segblocks.tracking.given_masks import GivenMasks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker
+from segblocks.tracking.object_propagation import ObjectPropagation
 from segblocks.tracking.objects import ObjectTracker
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
@@ -61,13 +61,13 @@ class TarViSState(VideoState):
         instances: tracks of VIS and VPS.
         semantic: classes of pixels in VPS.
         objects: hinted objects of all VOS and PET tasks.
-        given: what their given masks look like, where embeddings are fitted to them.
+        propagation: how these looked on other frames, where masks are blended with that.
     """
 
     instances: InstanceTracker | None = None
     semantic: SemanticJoiner | None = None
     objects: ObjectTracker | None = None
-    given: GivenMasks | None = None
+    propagation: ObjectPropagation | None = None
 
 
 class _Finished(NamedTuple):
@@ -102,10 +102,10 @@ class TarViSPolicy:
         long_side: the longest that the long side gets by that (official: 1333).
         max_instances: that VIS takes from one clip (official: 10).
         min_score: VPS takes instances and shows tracks above it (official: 0.5).
-        fit_masks: move the embeddings of objects whose masks were given, in every clip, until they
-            show these masks on their frames, see
-            :class:`~segblocks.tracking.given_masks.GivenMasks`. Neither paper nor official code
-            do so; it is for models that have seen little.
+        propagation: share of the masks of hinted objects that is propagated from other frames by
+            how pixels look, from 0 (none) to 1, see
+            :class:`~segblocks.tracking.object_propagation.ObjectPropagation`. Neither paper nor
+            official code do so; it is for models that have seen little.
         official_compat: join clips as the official code does where that changes numbers: on shared
             frames it keeps the instances of the earlier clip and, roughly, the hinted objects of
             the later one, where the default averages their logits; and it links instances by masks
@@ -113,7 +113,7 @@ class TarViSPolicy:
 
     Raises:
         ValueError: an overlap that is not from 0 to clip_length - 1, or 0 for a task with hints; a
-            negative short side.
+            negative short side; a propagation that is not from 0 to 1.
 
     Example:
         >>> from segblocks.tasks import PET, VIS
@@ -132,7 +132,7 @@ class TarViSPolicy:
         long_side: int = _LONG_SIDE,
         max_instances: int = 10,
         min_score: float = 0.5,
-        fit_masks: bool = False,
+        propagation: float = 0.0,
         official_compat: bool = False,
     ) -> None:
         self.tasks = as_tasks(tasks)
@@ -144,7 +144,7 @@ class TarViSPolicy:
         self.long_side = long_side
         self.max_instances = max_instances
         self.min_score = min_score
-        self.fit_masks = fit_masks
+        self.propagation = propagation
         self.official_compat = official_compat
         self._category = next((t for t in self.tasks if isinstance(t, CategoryTask)), None)
         self._vocabulary = self._category.resolve() if self._category else None
@@ -158,8 +158,8 @@ class TarViSPolicy:
             state.objects = ObjectTracker(
                 self._hinted, size, model_size, official_compat=self.official_compat
             )
-            if self.fit_masks:
-                state.given = GivenMasks()
+            if self.propagation:
+                state.propagation = ObjectPropagation(self.propagation)
             if self._category is None:
                 state.next_start = state.objects.first_frame
         if self._vocabulary is not None:
@@ -203,10 +203,11 @@ class TarViSPolicy:
             semantic = state.semantic.update(selected_logits(output, queries), len(done))
         if state.objects is not None:
             ids = state.objects.asked(len(output.object_slices))
-            if state.given is not None:
-                state.given.remember(output, state.objects.given_masks(start, num_frames))
-                output = state.given.fitted(output, ids)
             logits = _object_logits(output, ids)
+            if state.propagation is not None:
+                given = state.objects.given_masks(start, num_frames)
+                first_frames = {i: state.objects.objects[i].first_frame for i in logits}
+                logits = state.propagation.blend(output, logits, given, first_frames)
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
         finished = _Finished(start, instances, semantic, objects)
         return (self._frame(state, finished, t) for t in done)
@@ -241,6 +242,10 @@ class TarViSPolicy:
 
     def _check_settings(self) -> None:
         check_clips("TarViSPolicy", self.clip_length, self.overlap, self.short_side)
+        if not 0 <= self.propagation <= 1:
+            raise ValueError(
+                f"TarViSPolicy: propagation must be from 0 to 1, got {self.propagation}"
+            )
         if self._hinted and self.overlap == 0:
             raise ValueError(
                 "TarViSPolicy: overlap must be at least 1 for tasks with hints, whose objects go "
