@@ -62,8 +62,8 @@ class ClipOutput:
         object_slices: the queries of each hinted object, in task order, then hint order.
         object_ids: the id of each hinted object, in the same order.
         state: the video's state, or None.
-        backbone_features: stride -> (B, T, C, h, w) of the padded clip, of models whose videos are
-            joined with their help.
+        frame_features: stride -> (B, T, C, h, w) of the padded clip, what the model extracted of
+            each frame alone; empty where frames are not compared by it.
 
     Example:
         >>> z = torch.zeros(1, 2, 8)
@@ -81,7 +81,7 @@ class ClipOutput:
     object_slices: tuple[slice, ...] = ()
     object_ids: tuple[int, ...] = ()
     state: Any = None
-    backbone_features: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
+    frame_features: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
 
     @property
     def mask_embeddings(self) -> tuple[Tensor, ...]:

@@ -36,6 +36,20 @@ class _Frame:
         return F.pixel_unshuffle(torch.stack([self.shares[i] for i in ids])[None], 2)[0]
 
 
+def check_propagation(caller: str, propagation: float) -> None:
+    """Refuse a share of propagated masks that is none.
+
+    Args:
+        caller: named in the error.
+        propagation: 0, for none, to 1.
+
+    Raises:
+        ValueError: another number.
+    """
+    if not 0 <= propagation <= 1:
+        raise ValueError(f"{caller}: propagation must be from 0 to 1, got {propagation}")
+
+
 class ObjectPropagation:
     """Blend the masks that a decoder finds with what its objects looked like before.
 
@@ -46,9 +60,9 @@ class ObjectPropagation:
     labels is averaged with the decoder's. What results is what the next frame sees; a mask that
     was given is seen as it is. Memory does not grow with the video.
 
-    Cells are described by the mask features and the backbone's levels up to stride 16, if the
-    outputs hold these. The reaches, 0.08 and 0.25 of the frame's short side, are those that k-NN
-    propagation alone does best with on the synthetic world.
+    Cells are described by the mask features and by what the model extracted of each frame, up to
+    stride 16, if outputs hold it. The reaches, 0.08 and 0.25 of the frame's short side, are those
+    that k-NN propagation alone does best with on the synthetic world.
 
     Args:
         weight: of the propagated logit, above 0 and at most 1; the decoder has the rest.
@@ -154,7 +168,7 @@ def _describe(output: ClipOutput, t: int) -> Tensor:
     """The cells (C, h, w) of a frame, without the padding but for that of a cell."""
     height, width = (-(-side // _STRIDE) for side in output.model_size)
     fine = output.mask_features
-    levels = [fine, *(x for stride, x in output.backbone_features.items() if stride <= _COARSEST)]
+    levels = [fine, *(x for stride, x in output.frame_features.items() if stride <= _COARSEST)]
     padded = (fine.shape[-2] // 2, fine.shape[-1] // 2)
     cells = describe_cells([level[:1, t].float() for level in levels], padded)
     return cells[0, :, :height, :width].contiguous()

@@ -40,7 +40,7 @@ def clip(levels: Sequence[Tensor], frames: slice) -> ClipOutput:
         tuple(range(levels[0].shape[1]))[frames],
         object_slices=(slice(0, 1), slice(1, 2)),
         object_ids=(1, 2),
-        backbone_features={16: coarse, 32: torch.full_like(coarse, torch.nan)},
+        frame_features={16: coarse, 32: torch.full_like(coarse, torch.nan)},
     )
 
 

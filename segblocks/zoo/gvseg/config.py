@@ -34,6 +34,8 @@ class GvSegConfig(ClipConfig):
         query_hidden_dim: of the networks that make queries of features.
         short_side: of frames at inference, in pixels (720 for OVIS, VSPW and VIPSeg; 360 for
             YouTube-VIS and YouTube-VOS with ResNet-50, 480 with Swin).
+        propagation: share of the masks of hinted objects that is propagated by looks at inference,
+            see :class:`~segblocks.zoo.gvseg.GvSegPolicy`; not in the paper.
 
     Raises:
         ValueError: numbers that are not positive, or an unknown vocabulary or reading.
@@ -52,6 +54,7 @@ class GvSegConfig(ClipConfig):
     class_momentum: float = 0.99
     query_hidden_dim: int = 1024
     short_side: int = 720
+    propagation: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

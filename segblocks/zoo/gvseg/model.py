@@ -131,7 +131,7 @@ class GvSeg(ClipModel):
         if state is None:
             state = self.video_policy(tasks).start(size, size)
             state.next_start = state.finished = indices[0]
-        return replace(output, state=state)
+        return replace(output, state=state, frame_features=pyramid)
 
     def forward_clips(
         self,
@@ -189,9 +189,11 @@ class GvSeg(ClipModel):
 
         Args:
             task: as in :meth:`forward`, with hints on frames of the video.
-            settings: of :class:`GvSegPolicy`; the short side is the config's by default.
+            settings: of :class:`GvSegPolicy`; short side and propagation are the config's by
+                default.
         """
-        settings = {"short_side": self.config.short_side, **settings}
+        own = {name: getattr(self.config, name) for name in ("short_side", "propagation")}
+        settings = {**own, **settings}
         return GvSegPolicy(self._tasks_of(task), **settings)
 
     def _tasks_of(self, task: Task | Sequence[Task]) -> tuple[Task, ...]:

@@ -22,4 +22,4 @@ def _joined() -> dict[str, Any]:
 
 
 # 4.4 M parameters, of which 2.9 M are the backbone's.
-GVSEG_NANO = GvSegConfig(**_joined(), query_hidden_dim=192, **NANO_SIZES)
+GVSEG_NANO = GvSegConfig(**_joined(), query_hidden_dim=192, propagation=0.75, **NANO_SIZES)

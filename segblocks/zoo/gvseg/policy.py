@@ -15,7 +15,9 @@ from segblocks.tasks import VPS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
 from segblocks.tracking.clips import check_clips, check_next, class_logits_of, selected_logits
 from segblocks.tracking.full_size import full_size_argmax, full_size_masks
+from segblocks.tracking.hint_sizes import resize_mask
 from segblocks.tracking.instances import InstanceTrack
+from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
 from segblocks.tracking.semantic import class_map
@@ -40,6 +42,7 @@ class GvSegState(VideoState):
         slots: of things, or of hinted objects.
         tracks: of the things of VIS and VPS, one a slot; a track's id is its slot's number from 1.
         book: the hints of the video.
+        propagation: how hinted objects looked before, where masks are blended with that.
         features: key -> what was read of each hinted object so far.
         keys: of the hinted objects, one a slot.
         is_keyed: whether the tasks of the next clip come from the policy, with keys for ids.
@@ -48,6 +51,7 @@ class GvSegState(VideoState):
     slots: QuerySlots | None = None
     tracks: list[InstanceTrack] = field(default_factory=list)
     book: HintBook | None = None
+    propagation: ObjectPropagation | None = None
     features: dict[int, Tensor] = field(default_factory=dict)
     keys: list[int] = field(default_factory=list)
     is_keyed: bool = False
@@ -82,9 +86,13 @@ class GvSegPolicy:
         max_instances: things that VIS returns (Mask2Former-VIS: 10).
         min_score: of segments of VPS (Mask2Former: 0.8).
         min_share: of a segment of VPS that others have to leave of it (Mask2Former: 0.8).
+        propagation: share of the masks of hinted objects that is propagated from other frames by
+            how pixels look, from 0 (none) to 1, see
+            :class:`~segblocks.tracking.object_propagation.ObjectPropagation`; not in the paper.
 
     Raises:
-        ValueError: tasks that do not go together, an overlap, or a negative short side.
+        ValueError: tasks that do not go together, an overlap, a negative short side, or a
+            propagation that is not from 0 to 1.
 
     Example:
         >>> from segblocks.tasks import VIS
@@ -106,6 +114,7 @@ class GvSegPolicy:
         max_instances: int = 10,
         min_score: float = 0.8,
         min_share: float = 0.8,
+        propagation: float = 0.0,
     ) -> None:
         self.tasks = as_tasks(tasks)
         self._category = next((t for t in self.tasks if isinstance(t, CategoryTask)), None)
@@ -124,7 +133,9 @@ class GvSegPolicy:
         self.max_instances = max_instances
         self.min_score = min_score
         self.min_share = min_share
+        self.propagation = propagation
         check_clips(_NAME, clip_length, overlap, short_side)
+        check_propagation(_NAME, propagation)
         if overlap:
             raise ValueError(f"{_NAME}: overlap must be 0, its clips share no frame, got {overlap}")
         if max_instances < 1:
@@ -136,6 +147,8 @@ class GvSegPolicy:
         if self._hinted:
             state.book = HintBook(self._hinted, size, model_size)
             state.next_start = state.book.first_frame
+            if self.propagation:
+                state.propagation = ObjectPropagation(self.propagation)
         return state
 
     def hints(self, state: GvSegState, num_frames: int | None = None) -> list[Task] | None:
@@ -326,6 +339,7 @@ class GvSegPolicy:
         queries = self._find(output, state, own, new)
         state.features = dict(zip(output.object_ids, output.object_features, strict=True))
         logits = selected_logits(output, torch.tensor([queries[key] for key in state.keys]))
+        logits = self._propagated(output, logits, state, start)
         for row, key in enumerate(state.keys):
             logits[row, : max(0, state.book.objects[key].first_frame - start)] = _NOWHERE
         rows = {key: row for row, key in enumerate(state.keys)}
@@ -340,6 +354,28 @@ class GvSegPolicy:
             return tuple(results)
 
         return frame
+
+    def _propagated(
+        self, output: GvSegOutput, logits: Tensor, state: GvSegState, start: int
+    ) -> Tensor:
+        """The logits of all hinted objects, blended with what these looked like before."""
+        if state.propagation is None:
+            return logits
+        assert state.book is not None
+        given = {
+            t: {
+                key: resize_mask(mask, state.model_size)
+                for key, mask in state.book.given_masks(start + t).items()
+            }
+            for t in range(len(output.frame_indices))
+        }
+        blended = state.propagation.blend(
+            output,
+            dict(zip(state.keys, logits, strict=True)),
+            given,
+            {key: state.book.objects[key].first_frame for key in state.keys},
+        )
+        return torch.stack([*blended.values()])
 
     def _find(
         self, output: GvSegOutput, state: GvSegState, own: dict[int, int], new: list[int]

@@ -125,7 +125,7 @@ class TarViS(ClipModel):
             object_slices=asked.object_slices,
             object_ids=asked.object_ids,
             state=state,
-            backbone_features=features,
+            frame_features=features,
         )
 
     def forward_clips(

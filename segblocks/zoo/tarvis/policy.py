@@ -22,7 +22,7 @@ from segblocks.tracking.clips import (
 )
 from segblocks.tracking.full_size import full_size_masks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker
-from segblocks.tracking.object_propagation import ObjectPropagation
+from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
 from segblocks.tracking.objects import ObjectTracker
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
@@ -242,10 +242,7 @@ class TarViSPolicy:
 
     def _check_settings(self) -> None:
         check_clips("TarViSPolicy", self.clip_length, self.overlap, self.short_side)
-        if not 0 <= self.propagation <= 1:
-            raise ValueError(
-                f"TarViSPolicy: propagation must be from 0 to 1, got {self.propagation}"
-            )
+        check_propagation("TarViSPolicy", self.propagation)
         if self._hinted and self.overlap == 0:
             raise ValueError(
                 "TarViSPolicy: overlap must be at least 1 for tasks with hints, whose objects go "

@@ -44,6 +44,8 @@ class UniVSConfig(ClipConfig):
             :class:`~segblocks.zoo.univs.UniVSPolicy`; None is the official 640.
         clip_length: frames of a clip at inference, likewise; None is the official 5.
         overlap: frames that successive clips share, likewise; None is all but one.
+        propagation: share of the masks of hinted objects that is propagated by looks, likewise; not
+            in the paper.
 
     Raises:
         ValueError: numbers that are not positive, or an unknown separation or time.
@@ -64,6 +66,7 @@ class UniVSConfig(ClipConfig):
     short_side: int | None = None
     clip_length: int | None = None
     overlap: int | None = None
+    propagation: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

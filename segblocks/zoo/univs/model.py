@@ -164,6 +164,7 @@ class UniVS(ClipModel):
             object_slices=slices,
             object_ids=ids,
             state=state,
+            frame_features=levels,
         )
 
     def forward_clips(
@@ -216,7 +217,7 @@ class UniVS(ClipModel):
         """
         tasks = self._tasks_of(task)
         settings = {name: value for name, value in settings.items() if value is not None}
-        own = ("official_compat", "short_side", "clip_length", "overlap")
+        own = ("official_compat", "short_side", "clip_length", "overlap", "propagation")
         defaults = {name: getattr(self.config, name) for name in own}
         if "clip_length" in settings:
             # The config's overlap belongs to its own clips.

@@ -13,5 +13,6 @@ UNIVS_NANO = UniVSConfig(
     text_dim=384,
     clip_length=10,
     overlap=5,
+    propagation=0.75,
     **NANO_SIZES,
 )

@@ -16,6 +16,7 @@ from segblocks.tasks import VPS, VSS, CategoryTask, HintTask, RefVOS, Task, as_t
 from segblocks.tracking.clips import check_clips, check_next, selected_logits
 from segblocks.tracking.entities import Detections, EntitySettings, EntityTracker
 from segblocks.tracking.full_size import full_size_masks
+from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
 from segblocks.tracking.overlap import LogitRows, join
 from segblocks.tracking.prompt_memory import PromptMemory
 from segblocks.tracking.prompted import Prompted, PromptedTracker
@@ -84,6 +85,9 @@ class UniVSPolicy:
         min_score: of a new instance, in place of that of ``entities``.
         min_consistency: of the embeddings of a hinted object, to be taken for it (official: 0.5).
         min_share: of the pixels of a hinted object that no other one wins (official: 0.25).
+        propagation: share of the masks of hinted objects that is propagated from other frames by
+            how pixels look, from 0 (none) to 1, see
+            :class:`~segblocks.tracking.object_propagation.ObjectPropagation`; not in the paper.
         official_compat: leave the memory of objects empty before they appeared.
 
     Raises:
@@ -115,6 +119,7 @@ class UniVSPolicy:
         min_score: float | None = None,
         min_consistency: float = 0.5,
         min_share: float = 0.25,
+        propagation: float = 0.0,
         official_compat: bool = False,
     ) -> None:
         self.tasks = as_tasks(tasks)
@@ -139,6 +144,7 @@ class UniVSPolicy:
             self.entities = replace(self.entities, min_score=min_score)
         self.min_consistency = min_consistency
         self.min_share = min_share
+        self.propagation = propagation
         self.official_compat = official_compat
         self._check_settings()
 
@@ -160,6 +166,8 @@ class UniVSPolicy:
                 min_consistency=self.min_consistency,
                 min_share=self.min_share,
             )
+            if self.propagation:
+                state.propagation = ObjectPropagation(self.propagation)
             if len(self._hinted) == len(self.tasks):
                 state.next_start = state.objects.first_frame
         if self._finds_entities:
@@ -200,6 +208,7 @@ class UniVSPolicy:
         objects = entities = semantic = spoken = nothing
         if state.objects is not None:
             own = prompted.select([i in state.objects.objects for i in prompted.ids])
+            own = self._propagated(output, own, state, start)
             objects = state.objects.take(own, start, len(done), last=last)
         if state.entities is not None:
             entities = self._take_entities(output, state, prompted, start, len(done))
@@ -243,6 +252,7 @@ class UniVSPolicy:
 
     def _check_settings(self) -> None:
         check_clips(_NAME, self.clip_length, self.overlap, self.short_side)
+        check_propagation(_NAME, self.propagation)
         if self._shares and self.overlap == 0:
             raise ValueError(
                 f"{_NAME}: overlap must be at least 1 for tasks whose objects go from clip to clip "
@@ -274,6 +284,19 @@ class UniVSPolicy:
         part = output.groups.get("visual", slice(0, 0))
         embeddings = self._norm(output.queries[-1][0, part])
         return Prompted(state.prompts.ids, selected_logits(output, part), embeddings)
+
+    def _propagated(
+        self, output: ClipOutput, own: Prompted, state: UniVSState, start: int
+    ) -> Prompted:
+        """What a clip says of hinted objects, blended with what they looked like."""
+        if state.propagation is None or not own.ids:
+            return own
+        assert state.objects is not None
+        logits = dict(zip(own.ids, own.logits, strict=True))
+        given = state.objects.given_masks(start, len(output.frame_indices))
+        first_frames = {i: state.objects.objects[i].first_frame for i in own.ids}
+        blended = state.propagation.blend(output, logits, given, first_frames)
+        return own._replace(logits=torch.stack([*blended.values()]))
 
     def _probabilities(self, output: ClipOutput) -> Tensor:
         """(Q, K) of the learnable queries."""
