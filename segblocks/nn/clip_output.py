@@ -63,7 +63,7 @@ class ClipOutput:
         object_ids: the id of each hinted object, in the same order.
         state: the video's state, or None.
         frame_features: stride -> (B, T, C, h, w) of the padded clip, what the model extracted of
-            each frame alone; empty where frames are not compared by it.
+            each frame alone, for comparing frames; empty where a model does not hand it on.
 
     Example:
         >>> z = torch.zeros(1, 2, 8)
@@ -81,7 +81,7 @@ class ClipOutput:
     object_slices: tuple[slice, ...] = ()
     object_ids: tuple[int, ...] = ()
     state: Any = None
-    frame_features: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
+    frame_features: Mapping[int, Tensor] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     @property
     def mask_embeddings(self) -> tuple[Tensor, ...]:

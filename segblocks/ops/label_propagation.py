@@ -12,7 +12,7 @@ from torch import Tensor
 from segblocks_kernels._check import check_float, check_same_device, check_same_dtype
 
 # Cells of a side that are compared at once: few cells lie beyond the reach of all others there.
-_TILE = 8
+_TILE = 16
 
 
 class LabelledCells(NamedTuple):
@@ -41,7 +41,8 @@ def describe_cells(levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         (N, sum of C_l, h, w); the product of two cells is the mean cosine over the levels.
 
     Raises:
-        ValueError: no level, or one that is not floating point or not of four dimensions.
+        ValueError: no level, one that is not floating point or not of four dimensions, or levels
+            of different numbers of frames.
 
     Example:
         >>> cells = describe_cells([torch.rand(1, 8, 16, 16), torch.rand(1, 4, 4, 4)], (8, 8))
@@ -49,9 +50,9 @@ def describe_cells(levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         (torch.Size([1, 12, 8, 8]), True)
     """
     check_float("describe_cells", **{f"levels[{n}]": level for n, level in enumerate(levels)})
-    if not levels or any(level.dim() != 4 for level in levels):
+    if any(level.dim() != 4 for level in levels) or len({len(level) for level in levels}) != 1:
         raise ValueError(
-            "describe_cells: levels must be at least one map (N, C, h, w), got "
+            "describe_cells: levels must be at least one map (N, C, h, w), all of N frames, got "
             f"{[tuple(level.shape) for level in levels]}"
         )
     parts = [F.normalize(_resize(level, size), dim=1) for level in levels]
@@ -92,6 +93,13 @@ def propagate_labels(
                  [1., 0.]]])
     """
     _check(cells, memory, neighbours=neighbours, temperature=temperature)
+    with torch.autocast(cells.device.type, enabled=False):
+        return _propagate(cells, memory, neighbours, temperature)
+
+
+def _propagate(
+    cells: Tensor, memory: Sequence[LabelledCells], neighbours: int, temperature: float
+) -> Tensor:
     height, width = cells.shape[1:]
     found = memory[0].labels.new_empty(memory[0].labels.shape)
     for top in range(0, height, _TILE):

@@ -26,7 +26,8 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     """
     if mask.shape == size:
         return mask
-    soft = torch.from_numpy(mask)[None, None].float()
+    # A copy, as PyTorch takes neither masks that are mirrored nor such as may not be written.
+    soft = torch.from_numpy(mask.copy())[None, None].float()
     resized = F.interpolate(soft, size=size, mode="bilinear", align_corners=False)[0, 0] > 0.5
     if not resized.any():
         centre = np.argwhere(mask).mean(axis=0) + 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,10 +55,11 @@ class ObjectPropagation:
 
     A decoder's embedding describes an object as a whole, and tells it neither from its twin nor
     from what looks like it elsewhere. Here each cell of 8 x 8 pixels takes the labels of the cells
-    most like it nearby, in the frame before, in the first that shows the object, and in the latest
-    with a mask that was given, see :func:`~segblocks.ops.propagate_labels`; and the logit of these
-    labels is averaged with the decoder's. What results is what the next frame sees; a mask that
-    was given is seen as it is. Memory does not grow with the video.
+    most like it nearby, in the frame before and in those of the object's first and latest hint, see
+    :func:`~segblocks.ops.propagate_labels`; and the logit of these labels is averaged with the
+    decoder's. What results is what the next frame sees; a mask that was given is seen as it is. An
+    object that the frame before does not know, such as one found again, is the decoder's alone.
+    Memory does not grow with the video.
 
     Cells are described by the mask features and by what the model extracted of each frame, up to
     stride 16, if outputs hold it. The reaches, 0.08 and 0.25 of the frame's short side, are those
@@ -76,9 +77,8 @@ class ObjectPropagation:
         >>> z = torch.zeros(1, 1, 8)
         >>> output = ClipOutput((Prediction(z, z),), features, {"object": slice(0, 1)}, (32, 32),
         ...                     (0, 1), object_slices=(slice(0, 1),), object_ids=(1,))
-        >>> given = {0: {1: np.eye(32, dtype=bool)}}
-        >>> blended = ObjectPropagation(0.5).blend(output, {1: torch.zeros(2, 8, 8)}, given, {1: 0})
-        >>> blended[1].shape
+        >>> given, logits = {0: {1: np.eye(32, dtype=bool)}}, {1: torch.zeros(2, 8, 8)}
+        >>> ObjectPropagation(0.5).blend(output, logits, {0: [1]}, given)[1].shape
         torch.Size([2, 8, 8])
     """
 
@@ -96,29 +96,34 @@ class ObjectPropagation:
         self,
         output: ClipOutput,
         logits: Mapping[int, Tensor],
+        hinted: Mapping[int, Collection[int]],
         given: Mapping[int, Mapping[int, NDArray[np.bool_]]],
-        first_frames: Mapping[int, int],
     ) -> dict[int, Tensor]:
         """Take in a clip, which may share frames with the one before.
 
         Args:
             output: of the clip, a batch of one.
             logits: id -> (T, h, w) at stride 4 of the padded clip, as the decoder found them.
-            given: clip-local frame -> id -> mask, of the size of the model's frames.
-            first_frames: id -> the frame of the video before which an object is unknown.
+            hinted: clip-local frame -> ids of the objects that the user hints at there. Before its
+                first hint nothing is known of an object.
+            given: clip-local frame -> id -> mask, of the size of the model's frames, of the hints
+                that are masks.
 
         Returns:
-            Logits as given, blended where something of the object is known from other frames or
-            given on the frame itself.
+            Logits as given, blended where an object is known from the frame before or its mask is
+            given. What a point or a box stands for is left to the decoder.
         """
         blended = {i: found.clone() for i, found in logits.items()}
+        last = self._last_clip.get(output.frame_indices[0] - 1)
+        self._last_clip = {}
         clip: dict[int, _Frame] = {}
         for t, index in enumerate(output.frame_indices):
             here = clip[index] = _Frame(index, cells := _describe(output, t))
-            known = {i for i in logits if index >= first_frames[i]}
-            before = clip.get(index - 1) or self._last_clip.get(index - 1)
-            shares = self._propagated(here, before, sorted(known))
-            masks = {i: mask for i, mask in given.get(t, {}).items() if i in known and mask.any()}
+            asked = set(hinted.get(t, ())) & logits.keys()
+            known = [i for i in logits if i in asked or self._is_known(i, index)]
+            before = clip.get(index - 1, last)
+            shares = self._propagated(here, before, [i for i in known if i not in asked])
+            masks = {i: mask for i, mask in given.get(t, {}).items() if i in asked and mask.any()}
             shares |= {i: _coverage(mask, cells) for i, mask in masks.items()}
             height, width = (2 * side for side in cells.shape[1:])
             for i in known:
@@ -128,23 +133,26 @@ class ObjectPropagation:
                     found.lerp_(propagated, self.weight)
                 here.shares[i] = found.float().sigmoid()
             here.shares |= {i: shares[i] for i in masks}
-            self._remember(here, [i for i in known if i in masks or index == first_frames[i]])
+            self._remember(here, asked)
         self._last_clip = clip
         return blended
+
+    def _is_known(self, object_id: int, index: int) -> bool:
+        return object_id in self._seen and self._seen[object_id][0] <= index
 
     def _propagated(
         self, here: _Frame, before: _Frame | None, ids: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Id -> share of each pixel, of the objects that other frames show."""
+        """Id -> share of each pixel, of the objects that the frame before knows."""
         short = min(here.cells.shape[1:])
         step, way = (max(1, round(part * short)) for part in (_STEP, _WAY))
         alike: dict[tuple[tuple[_Frame, int], ...], list[int]] = {}
         for i in ids:
-            memory = [(self._frames[index], way) for index in self._seen.get(i, ())]
             if before is not None and i in before.shares:
-                memory.append((before, step))
-            if memory:
-                alike.setdefault(tuple(memory), []).append(i)
+                # A clip that shares frames with the one before begins ahead of what was seen there.
+                seen = [self._frames[t] for t in self._seen[i] if t < here.index]
+                memory = (*((frame, way) for frame in seen), (before, step))
+                alike.setdefault(memory, []).append(i)
         shares: dict[int, Tensor] = {}
         for memory, together in alike.items():
             known = [LabelledCells(f.cells, f.labels(together), reach) for f, reach in memory]
@@ -152,7 +160,7 @@ class ObjectPropagation:
             shares |= dict(zip(together, found, strict=True))
         return shares
 
-    def _remember(self, here: _Frame, ids: Sequence[int]) -> None:
+    def _remember(self, here: _Frame, ids: Collection[int]) -> None:
         """Keep what objects look like on a frame, of each the first and the latest."""
         frame = self._frames.setdefault(here.index, _Frame(here.index, here.cells))
         for i in ids:
@@ -178,5 +186,6 @@ def _coverage(mask: NDArray[np.bool_], cells: Tensor) -> Tensor:
     """The share (2h, 2w) of each pixel of stride 4 that a mask covers."""
     height, width = (_STRIDE * side for side in cells.shape[1:])
     extra = (0, width - mask.shape[1], 0, height - mask.shape[0])
-    known = F.pad(torch.from_numpy(mask).to(cells.device, cells.dtype), extra)
+    # A copy, as PyTorch takes neither masks that are mirrored nor such as may not be written.
+    known = F.pad(torch.from_numpy(mask.copy()).to(cells.device).to(cells.dtype), extra)
     return F.avg_pool2d(known[None], _STRIDE // 2)[0]

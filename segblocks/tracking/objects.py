@@ -124,6 +124,22 @@ class ObjectTracker:
         self._asked = tuple(object_id for task in tasks for object_id in task.object_ids)
         return tasks
 
+    def hinted(self, start: int, num_frames: int) -> dict[int, set[int]]:
+        """Return which objects the user hints at on the frames of a clip, by whatever kind.
+
+        Args:
+            start: index in the video of the clip's first frame.
+            num_frames: of the clip.
+
+        Returns:
+            Clip-local frame -> ids.
+        """
+        hinted: dict[int, set[int]] = {}
+        for kind in self.kinds:
+            for frame, given in self._given(kind, start, num_frames).items():
+                hinted.setdefault(frame, set()).update(i for i, _ in given)
+        return hinted
+
     def given_masks(self, start: int, num_frames: int) -> dict[int, dict[int, NDArray[np.bool_]]]:
         """Return the masks that the user gives on the frames of a clip.
 

@@ -230,6 +230,7 @@ def clip_of_batch(output: ClipOutput, place: int) -> ClipOutput:
         output,
         predictions=tuple(prediction_of_batch(p, place) for p in output.predictions),
         mask_features=output.mask_features[here],
+        frame_features={s: level[here] for s, level in output.frame_features.items()},
     )
 
 

@@ -100,8 +100,16 @@ def test_one_clip_of_a_batch() -> None:
     embeddings, classes = torch.randn(2, 5, 8), torch.randn(2, 5, 3)
     prediction = Prediction(embeddings + 1, embeddings, classes, "instance")
     features = torch.randn(2, 3, 8, 4, 4)
-    both = ClipOutput((prediction,), features, {"instance": slice(0, 5)}, (16, 16), (0, 1, 2))
+    both = ClipOutput(
+        (prediction,),
+        features,
+        {"instance": slice(0, 5)},
+        (16, 16),
+        (0, 1, 2),
+        frame_features={8: features[..., :2, :2]},
+    )
     second = clip_of_batch(both, 1)
+    assert torch.equal(second.frame_features[8], features[1:, ..., :2, :2])
     torch.testing.assert_close(second.mask_logits, both.mask_logits[1:])
     assert torch.equal(second.queries[0], embeddings[1:] + 1)
     assert second.class_logits is not None

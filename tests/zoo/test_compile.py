@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from segblocks.nn import ConfidentThings
+from segblocks.nn.clip_output import ClipOutput, Prediction
 from tests.zoo.decoder_inputs import (
     SIZE,
     SYSTEMS,
@@ -264,3 +265,14 @@ def test_a_gpu_can_capture_forward_and_backward(system: str) -> None:
         graph.replay()
         for g, w in zip(got, want, strict=True):
             assert (g - w).norm() <= 1e-4 * w.norm().clamp(min=1e-2)
+
+
+def test_an_output_is_made_inside_a_graph() -> None:
+    @torch.compile(backend="eager", fullgraph=True)
+    def shown(embeddings: Tensor, features: Tensor) -> Tensor:
+        prediction = Prediction(embeddings, embeddings)
+        return ClipOutput((prediction,), features, {"all": slice(0, 2)}, (16, 16), (0,)).mask_logits
+
+    embeddings, features = torch.rand(1, 2, 3), torch.rand(1, 1, 3, 4, 4)
+    expected = torch.einsum("bqc,btchw->bqthw", embeddings, features)
+    torch.testing.assert_close(shown(embeddings, features), expected)

@@ -7,6 +7,7 @@ from typing import get_args
 
 from segblocks.nn.shape_position import Reading
 from segblocks.text.vocabulary import Vocabulary, get_vocabulary
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.zoo.clip_config import ClipConfig
 
 
@@ -58,6 +59,7 @@ class GvSegConfig(ClipConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_propagation("GvSegConfig", self.propagation)
         if self.reading not in get_args(Reading):
             raise ValueError(
                 f"GvSegConfig: reading must be one of {get_args(Reading)}, got {self.reading!r}"

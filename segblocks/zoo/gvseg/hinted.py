@@ -64,6 +64,15 @@ class HintBook:
                 asked.append(self._as_exemplars(window, keys))
         return asked
 
+    def hinted(self, frame: int) -> set[int]:
+        """Return the keys of the objects that a frame's hints are about, of whatever kind."""
+        return {
+            self._keys[index, user_id]
+            for index, task in self.tasks.items()
+            if frame in task.hints
+            for user_id in task.hints[frame].ids
+        }
+
     def given_masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
         """Key -> mask (H, W) of each object whose mask is given in a frame."""
         masks: dict[int, NDArray[np.bool_]] = {}

@@ -192,6 +192,7 @@ class GvSeg(ClipModel):
             settings: of :class:`GvSegPolicy`; short side and propagation are the config's by
                 default.
         """
+        settings = {name: value for name, value in settings.items() if value is not None}
         own = {name: getattr(self.config, name) for name in ("short_side", "propagation")}
         settings = {**own, **settings}
         return GvSegPolicy(self._tasks_of(task), **settings)

@@ -362,19 +362,17 @@ class GvSegPolicy:
         if state.propagation is None:
             return logits
         assert state.book is not None
+        frames = range(len(output.frame_indices))
+        hinted = {t: state.book.hinted(start + t) for t in frames}
         given = {
             t: {
                 key: resize_mask(mask, state.model_size)
                 for key, mask in state.book.given_masks(start + t).items()
             }
-            for t in range(len(output.frame_indices))
+            for t in frames
         }
-        blended = state.propagation.blend(
-            output,
-            dict(zip(state.keys, logits, strict=True)),
-            given,
-            {key: state.book.objects[key].first_frame for key in state.keys},
-        )
+        by_key = dict(zip(state.keys, logits, strict=True))
+        blended = state.propagation.blend(output, by_key, hinted, given)
         return torch.stack([*blended.values()])
 
     def _find(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segblocks.text import OwnVocabulary, as_vocabulary
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.zoo.clip_config import ClipConfig
 
 FINETUNE_VOCABULARIES = ("cityscapes_vps", "kitti_step", "ovis", "vipseg", "youtube_vis_2021")
@@ -63,6 +64,7 @@ class TarViSConfig(ClipConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_propagation("TarViSConfig", self.propagation)
         if isinstance(self.vocabularies, str):
             raise ValueError(
                 f"TarViSConfig: vocabularies must be a tuple of names, got {self.vocabularies!r}"

@@ -205,9 +205,9 @@ class TarViSPolicy:
             ids = state.objects.asked(len(output.object_slices))
             logits = _object_logits(output, ids)
             if state.propagation is not None:
+                hinted = state.objects.hinted(start, num_frames)
                 given = state.objects.given_masks(start, num_frames)
-                first_frames = {i: state.objects.objects[i].first_frame for i in logits}
-                logits = state.propagation.blend(output, logits, given, first_frames)
+                logits = state.propagation.blend(output, logits, hinted, given)
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
         finished = _Finished(start, instances, semantic, objects)
         return (self._frame(state, finished, t) for t in done)

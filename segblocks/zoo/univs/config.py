@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segblocks.nn.prompt_attention import SEPARATIONS
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.zoo.clip_config import ClipConfig
 
 TIMES = ("absolute", "relative")
@@ -70,6 +71,7 @@ class UniVSConfig(ClipConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_propagation("UniVSConfig", self.propagation)
         for name, known in {"separation": SEPARATIONS, "time": TIMES}.items():
             if getattr(self, name) not in known:
                 raise ValueError(

@@ -164,7 +164,8 @@ class UniVS(ClipModel):
             object_slices=slices,
             object_ids=ids,
             state=state,
-            frame_features=levels,
+            # The mask features are there anyway, and would count twice.
+            frame_features={s: level for s, level in levels.items() if s != MASK_STRIDE},
         )
 
     def forward_clips(

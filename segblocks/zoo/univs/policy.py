@@ -92,7 +92,8 @@ class UniVSPolicy:
 
     Raises:
         ValueError: an overlap that is not from 0 to clip_length - 1, or 0 where objects go from
-            clip to clip by the shared frames; other numbers that are not positive.
+            clip to clip by the shared frames; a propagation that is not from 0 to 1; other numbers
+            that are not positive.
 
     Example:
         >>> from segblocks.tasks import PET, VIS
@@ -293,9 +294,10 @@ class UniVSPolicy:
             return own
         assert state.objects is not None
         logits = dict(zip(own.ids, own.logits, strict=True))
-        given = state.objects.given_masks(start, len(output.frame_indices))
-        first_frames = {i: state.objects.objects[i].first_frame for i in own.ids}
-        blended = state.propagation.blend(output, logits, given, first_frames)
+        num_frames = len(output.frame_indices)
+        hinted = state.objects.hinted(start, num_frames)
+        given = state.objects.given_masks(start, num_frames)
+        blended = state.propagation.blend(output, logits, hinted, given)
         return own._replace(logits=torch.stack([*blended.values()]))
 
     def _probabilities(self, output: ClipOutput) -> Tensor:
