@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segblocks.hints import HintKind
+from segblocks.nn.clip_output import ClipOutput
 from segblocks.tasks import PET, VOS, HintTask
 from segblocks.tracking.full_size import full_size_argmax, full_size_masks
 from segblocks.tracking.hint_sizes import resize_mask, resize_point
+from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
 from segblocks.tracking.overlap import LogitRows, join
 
 _PLURALS: dict[HintKind, str] = {"mask": "masks", "point": "points", "box": "boxes"}
@@ -50,9 +52,12 @@ class ObjectTracker:
         official_compat: as the official TarViS code, prefer the later clip on shared frames where
             it shows the object at all, and the earlier one before the last clip, instead of
             averaging their logits.
+        propagation: share of the masks that is propagated by how pixels look, see
+            :class:`~segblocks.tracking.object_propagation.ObjectPropagation`; 0 for none.
 
     Raises:
-        ValueError: a hint of a kind that is not among ``kinds``.
+        ValueError: a hint of a kind that is not among ``kinds``, or a propagation that is not from
+            0 to 1.
     """
 
     kinds: ClassVar[tuple[HintKind, ...]] = ("mask", "point")
@@ -64,7 +69,9 @@ class ObjectTracker:
         model_size: tuple[int, int],
         *,
         official_compat: bool = False,
+        propagation: float = 0.0,
     ) -> None:
+        check_propagation(type(self).__name__, propagation)
         self.tasks = dict(tasks)
         self.size = size
         self.model_size = model_size
@@ -77,6 +84,7 @@ class ObjectTracker:
         self._ids = {(known.task, known.user_id): i for i, known in self.objects.items()}
         self._window = LogitRows.none(0)
         self._asked: tuple[int, ...] | None = None
+        self._propagation = ObjectPropagation(propagation) if propagation else None
 
     @property
     def first_frame(self) -> int:
@@ -174,6 +182,25 @@ class ObjectTracker:
                 f"got {num_objects}"
             )
         return ids
+
+    def blended(
+        self, output: ClipOutput, logits: Mapping[int, Tensor], start: int
+    ) -> Mapping[int, Tensor]:
+        """Blend what a decoder found with how objects looked before; without propagation, nothing.
+
+        Args:
+            output: of the clip, a batch of one.
+            logits: id -> (T, h, w) of the objects that the model was asked for.
+            start: index in the video of the clip's first frame.
+
+        Returns:
+            Logits of the same objects.
+        """
+        if self._propagation is None:
+            return logits
+        num_frames = len(output.frame_indices)
+        hinted, given = self.hinted(start, num_frames), self.given_masks(start, num_frames)
+        return self._propagation.blend(output, logits, hinted, given)
 
     def update(
         self,

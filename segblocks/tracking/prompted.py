@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segblocks.nn.clip_output import ClipOutput
 from segblocks.tasks import EVS, HintTask
 from segblocks.tracking.detection import mask_quality, share_pixels
 from segblocks.tracking.embedding_memory import EmbeddingMemory
@@ -52,6 +54,7 @@ class PromptedTracker(ObjectTracker):
         num_frames: whose embeddings are remembered.
         min_consistency: of embeddings (official: 0.5).
         min_share: of its pixels that an object has to win (official: 0.25).
+        propagation: as of :class:`~segblocks.tracking.objects.ObjectTracker`.
     """
 
     kinds = ("mask", "point", "box")
@@ -65,8 +68,9 @@ class PromptedTracker(ObjectTracker):
         num_frames: int = 5,
         min_consistency: float = 0.5,
         min_share: float = 0.25,
+        propagation: float = 0.0,
     ) -> None:
-        super().__init__(tasks, size, model_size)
+        super().__init__(tasks, size, model_size, propagation=propagation)
         self.min_consistency = min_consistency
         self.min_share = min_share
         self._embeddings = EmbeddingMemory(num_frames)
@@ -88,10 +92,19 @@ class PromptedTracker(ObjectTracker):
             )
         return tasks
 
-    def take(self, found: Prompted, start: int, num_done: int, *, last: bool = False) -> LogitRows:
+    def take(
+        self,
+        output: ClipOutput,
+        found: Prompted,
+        start: int,
+        num_done: int,
+        *,
+        last: bool = False,
+    ) -> LogitRows:
         """Take in a clip.
 
         Args:
+            output: of the clip.
             found: all objects that the model was asked for.
             start: index in the video of the clip's first frame.
             num_done: frames of the clip that no later clip holds.
@@ -101,6 +114,9 @@ class PromptedTracker(ObjectTracker):
             The logits of the objects over these frames.
         """
         num_frames = found.logits.shape[1]
+        if found.ids:
+            by_id = self.blended(output, dict(zip(found.ids, found.logits, strict=True)), start)
+            found = found._replace(logits=torch.stack([*by_id.values()]))
         consistency = self._embeddings.consistency(found.ids, found.embeddings)
         kept = found.select(consistency > self.min_consistency)
         weights = consistency[consistency > self.min_consistency] ** 2 * mask_quality(kept.logits)

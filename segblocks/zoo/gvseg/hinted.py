@@ -13,8 +13,10 @@ from torch import Tensor
 
 from segblocks.hints import HintKind, Hints
 from segblocks.nn import HintQueries
+from segblocks.nn.clip_output import ClipOutput
 from segblocks.tasks import EVS, HintTask, Task
 from segblocks.tracking.hint_sizes import resize_box, resize_mask, resize_point
+from segblocks.tracking.object_propagation import ObjectPropagation
 from segblocks.tracking.objects import HintedObject
 
 _FIELDS: dict[HintKind, str] = {"mask": "masks", "box": "boxes", "point": "points"}
@@ -34,11 +36,18 @@ class HintBook:
         tasks: index -> task, with hints on frames of the video.
         size: (H, W) of the video.
         model_size: (h, w) of the frames as the model gets them, before padding.
+        propagation: share of the masks that is propagated by how pixels look; 0 for none.
     """
 
     def __init__(
-        self, tasks: Mapping[int, HintTask], size: tuple[int, int], model_size: tuple[int, int]
+        self,
+        tasks: Mapping[int, HintTask],
+        size: tuple[int, int],
+        model_size: tuple[int, int],
+        *,
+        propagation: float = 0.0,
     ) -> None:
+        self._propagation = ObjectPropagation(propagation) if propagation else None
         self.tasks = dict(tasks)
         self.size = size
         self.model_size = model_size
@@ -83,6 +92,34 @@ class HintBook:
                     key = self._keys[index, user_id]
                     masks[key] = masks[key] | mask if key in masks else mask
         return masks
+
+    def blended(
+        self, output: ClipOutput, keys: Sequence[int], logits: Tensor, start: int
+    ) -> Tensor:
+        """Blend what a decoder found with how objects looked before; without propagation, nothing.
+
+        Args:
+            output: of the clip, a batch of one.
+            keys: of O objects.
+            logits: (O, T, h, w).
+            start: index in the video of the clip's first frame.
+
+        Returns:
+            (O, T, h, w).
+        """
+        if self._propagation is None:
+            return logits
+        frames = range(len(output.frame_indices))
+        hinted = {t: self.hinted(start + t) for t in frames}
+        given = {
+            t: {
+                key: resize_mask(mask, self.model_size)
+                for key, mask in self.given_masks(start + t).items()
+            }
+            for t in frames
+        }
+        by_key = dict(zip(keys, logits, strict=True))
+        return torch.stack([*self._propagation.blend(output, by_key, hinted, given).values()])
 
     def _as_exemplars(self, task: HintTask, keys: Mapping[int, int]) -> EVS:
         """The same hints at the model's size, with keys for ids."""

@@ -30,7 +30,8 @@ from segblocks.zoo.gvseg.config import GvSegConfig
 from segblocks.zoo.gvseg.decoder import decoder_steps, thing_shapes
 from segblocks.zoo.gvseg.hinted import Recall, distinct_keys, read_hints
 from segblocks.zoo.gvseg.output import GvSegOutput
-from segblocks.zoo.gvseg.policy import GvSegPolicy, GvSegState
+from segblocks.zoo.gvseg.policy import GvSegPolicy
+from segblocks.zoo.gvseg.state import GvSegState
 from segblocks.zoo.mask2former_vis.classes import class_columns, narrow_classes
 
 GRID_STRIDE = 16

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,15 @@ from segblocks.tasks import VPS, VSS, CategoryTask, HintTask, Task, as_tasks
 from segblocks.text.vocabulary import Vocabulary
 from segblocks.tracking.clips import check_clips, check_next, class_logits_of, selected_logits
 from segblocks.tracking.full_size import full_size_argmax, full_size_masks
-from segblocks.tracking.hint_sizes import resize_mask
 from segblocks.tracking.instances import InstanceTrack
-from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.tracking.overlap import LogitRows
-from segblocks.tracking.policy import VideoState
 from segblocks.tracking.semantic import class_map
-from segblocks.tracking.shape_position import QuerySlots, ShapePositionMatcher
+from segblocks.tracking.shape_position import ShapePositionMatcher
 from segblocks.zoo.gvseg.hinted import HintBook, Recall
 from segblocks.zoo.gvseg.output import GvSegOutput
 from segblocks.zoo.gvseg.panoptic import Candidates, merge_panoptic
+from segblocks.zoo.gvseg.state import GvSegState
 
 _NAME = "GvSegPolicy"
 _LONG_SIDE = 1333
@@ -32,29 +30,6 @@ _LONG_SIDE = 1333
 _NOWHERE = -1e4
 
 Frames = Callable[[int], tuple[FrameResult, ...]]
-
-
-@dataclass
-class GvSegState(VideoState):
-    """What GvSeg remembers of a video.
-
-    Args:
-        slots: of things, or of hinted objects.
-        tracks: of the things of VIS and VPS, one a slot; a track's id is its slot's number from 1.
-        book: the hints of the video.
-        propagation: how hinted objects looked before, where masks are blended with that.
-        features: key -> what was read of each hinted object so far.
-        keys: of the hinted objects, one a slot.
-        is_keyed: whether the tasks of the next clip come from the policy, with keys for ids.
-    """
-
-    slots: QuerySlots | None = None
-    tracks: list[InstanceTrack] = field(default_factory=list)
-    book: HintBook | None = None
-    propagation: ObjectPropagation | None = None
-    features: dict[int, Tensor] = field(default_factory=dict)
-    keys: list[int] = field(default_factory=list)
-    is_keyed: bool = False
 
 
 class GvSegPolicy:
@@ -145,10 +120,8 @@ class GvSegPolicy:
         """Begin a video of frames of ``size``, shown to the model at ``model_size``."""
         state = GvSegState(size, model_size)
         if self._hinted:
-            state.book = HintBook(self._hinted, size, model_size)
+            state.book = HintBook(self._hinted, size, model_size, propagation=self.propagation)
             state.next_start = state.book.first_frame
-            if self.propagation:
-                state.propagation = ObjectPropagation(self.propagation)
         return state
 
     def hints(self, state: GvSegState, num_frames: int | None = None) -> list[Task] | None:
@@ -339,7 +312,7 @@ class GvSegPolicy:
         queries = self._find(output, state, own, new)
         state.features = dict(zip(output.object_ids, output.object_features, strict=True))
         logits = selected_logits(output, torch.tensor([queries[key] for key in state.keys]))
-        logits = self._propagated(output, logits, state, start)
+        logits = state.book.blended(output, state.keys, logits, start)
         for row, key in enumerate(state.keys):
             logits[row, : max(0, state.book.objects[key].first_frame - start)] = _NOWHERE
         rows = {key: row for row, key in enumerate(state.keys)}
@@ -354,26 +327,6 @@ class GvSegPolicy:
             return tuple(results)
 
         return frame
-
-    def _propagated(
-        self, output: GvSegOutput, logits: Tensor, state: GvSegState, start: int
-    ) -> Tensor:
-        """The logits of all hinted objects, blended with what these looked like before."""
-        if state.propagation is None:
-            return logits
-        assert state.book is not None
-        frames = range(len(output.frame_indices))
-        hinted = {t: state.book.hinted(start + t) for t in frames}
-        given = {
-            t: {
-                key: resize_mask(mask, state.model_size)
-                for key, mask in state.book.given_masks(start + t).items()
-            }
-            for t in frames
-        }
-        by_key = dict(zip(state.keys, logits, strict=True))
-        blended = state.propagation.blend(output, by_key, hinted, given)
-        return torch.stack([*blended.values()])
 
     def _find(
         self, output: GvSegOutput, state: GvSegState, own: dict[int, int], new: list[int]

@@ -22,7 +22,7 @@ from segblocks.tracking.clips import (
 )
 from segblocks.tracking.full_size import full_size_masks
 from segblocks.tracking.instances import InstanceTrack, InstanceTracker
-from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.tracking.objects import ObjectTracker
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
@@ -61,13 +61,11 @@ class TarViSState(VideoState):
         instances: tracks of VIS and VPS.
         semantic: classes of pixels in VPS.
         objects: hinted objects of all VOS and PET tasks.
-        propagation: how these looked on other frames, where masks are blended with that.
     """
 
     instances: InstanceTracker | None = None
     semantic: SemanticJoiner | None = None
     objects: ObjectTracker | None = None
-    propagation: ObjectPropagation | None = None
 
 
 class _Finished(NamedTuple):
@@ -156,10 +154,12 @@ class TarViSPolicy:
         state = TarViSState(size, model_size)
         if self._hinted:
             state.objects = ObjectTracker(
-                self._hinted, size, model_size, official_compat=self.official_compat
+                self._hinted,
+                size,
+                model_size,
+                official_compat=self.official_compat,
+                propagation=self.propagation,
             )
-            if self.propagation:
-                state.propagation = ObjectPropagation(self.propagation)
             if self._category is None:
                 state.next_start = state.objects.first_frame
         if self._vocabulary is not None:
@@ -203,11 +203,7 @@ class TarViSPolicy:
             semantic = state.semantic.update(selected_logits(output, queries), len(done))
         if state.objects is not None:
             ids = state.objects.asked(len(output.object_slices))
-            logits = _object_logits(output, ids)
-            if state.propagation is not None:
-                hinted = state.objects.hinted(start, num_frames)
-                given = state.objects.given_masks(start, num_frames)
-                logits = state.propagation.blend(output, logits, hinted, given)
+            logits = state.objects.blended(output, _object_logits(output, ids), start)
             objects = state.objects.update(logits, start, num_frames, len(done), last=last)
         finished = _Finished(start, instances, semantic, objects)
         return (self._frame(state, finished, t) for t in done)

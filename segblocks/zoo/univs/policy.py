@@ -16,7 +16,7 @@ from segblocks.tasks import VPS, VSS, CategoryTask, HintTask, RefVOS, Task, as_t
 from segblocks.tracking.clips import check_clips, check_next, selected_logits
 from segblocks.tracking.entities import Detections, EntitySettings, EntityTracker
 from segblocks.tracking.full_size import full_size_masks
-from segblocks.tracking.object_propagation import ObjectPropagation, check_propagation
+from segblocks.tracking.object_propagation import check_propagation
 from segblocks.tracking.overlap import LogitRows, join
 from segblocks.tracking.prompt_memory import PromptMemory
 from segblocks.tracking.prompted import Prompted, PromptedTracker
@@ -166,9 +166,8 @@ class UniVSPolicy:
                 num_frames=self.memory_frames,
                 min_consistency=self.min_consistency,
                 min_share=self.min_share,
+                propagation=self.propagation,
             )
-            if self.propagation:
-                state.propagation = ObjectPropagation(self.propagation)
             if len(self._hinted) == len(self.tasks):
                 state.next_start = state.objects.first_frame
         if self._finds_entities:
@@ -209,8 +208,7 @@ class UniVSPolicy:
         objects = entities = semantic = spoken = nothing
         if state.objects is not None:
             own = prompted.select([i in state.objects.objects for i in prompted.ids])
-            own = self._propagated(output, own, state, start)
-            objects = state.objects.take(own, start, len(done), last=last)
+            objects = state.objects.take(output, own, start, len(done), last=last)
         if state.entities is not None:
             entities = self._take_entities(output, state, prompted, start, len(done))
         if state.semantic is not None:
@@ -285,20 +283,6 @@ class UniVSPolicy:
         part = output.groups.get("visual", slice(0, 0))
         embeddings = self._norm(output.queries[-1][0, part])
         return Prompted(state.prompts.ids, selected_logits(output, part), embeddings)
-
-    def _propagated(
-        self, output: ClipOutput, own: Prompted, state: UniVSState, start: int
-    ) -> Prompted:
-        """What a clip says of hinted objects, blended with what they looked like."""
-        if state.propagation is None or not own.ids:
-            return own
-        assert state.objects is not None
-        logits = dict(zip(own.ids, own.logits, strict=True))
-        num_frames = len(output.frame_indices)
-        hinted = state.objects.hinted(start, num_frames)
-        given = state.objects.given_masks(start, num_frames)
-        blended = state.propagation.blend(output, logits, hinted, given)
-        return own._replace(logits=torch.stack([*blended.values()]))
 
     def _probabilities(self, output: ClipOutput) -> Tensor:
         """(Q, K) of the learnable queries."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from segblocks.tasks import Task
 from segblocks.text import Vocabulary
 from segblocks.tracking.entities import EntityTracker
-from segblocks.tracking.object_propagation import ObjectPropagation
 from segblocks.tracking.overlap import LogitRows
 from segblocks.tracking.policy import VideoState
 from segblocks.tracking.prompt_memory import PromptMemory
@@ -40,7 +39,6 @@ class UniVSState(VideoState):
     Args:
         prompts: tokens of all objects that are asked for by prompts.
         objects: hinted objects of all tasks.
-        propagation: how these looked on other frames, where masks are blended with that.
         entities: instances of VIS and VPS.
         semantic: classes of pixels in VPS and VSS.
         spoken: logits of expressions on the frames shared with the next clip.
@@ -51,7 +49,6 @@ class UniVSState(VideoState):
 
     prompts: PromptMemory = field(default_factory=PromptMemory)
     objects: PromptedTracker | None = None
-    propagation: ObjectPropagation | None = None
     entities: EntityTracker | None = None
     semantic: SemanticJoiner | None = None
     spoken: LogitRows = field(default_factory=lambda: LogitRows.none(0))
