@@ -18,6 +18,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip-length", type=int)
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--short-side", type=int)
+    parser.add_argument("--propagation", type=float, help="0: masks of hints by the decoder alone")
     parser.add_argument("--device")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--out", type=Path, required=True, help="path of the .json and .md")
@@ -50,7 +51,8 @@ def model_of(args: argparse.Namespace) -> dict[str, Predict]:
     """Return the model that the options ask for, by its name; nothing where they ask for none."""
     if args.model is None:
         return {}
-    given = {name: getattr(args, name) for name in ("clip_length", "overlap", "short_side")}
+    names = ("clip_length", "overlap", "short_side", "propagation")
+    given = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in given.items() if value is not None}
     model: Any = load_model(args.model, args.checkpoint).to(choose_device(args.device))
     return {Path(args.model).name: ask_model(model, **settings)}
